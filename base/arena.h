@@ -1,0 +1,48 @@
+/* base/arena.h -- memory that is given back all at once.
+ *
+ *   blocks:   64 KiB   128 KiB  ...  2 MiB   2 MiB   2 MiB   (a piece over 1/4 block gets its own)
+ *             [####################......]
+ *                        taken ^
+ *
+ * Small databases stay small (the first block is 64 KiB), large ones get 2 MiB blocks backed by
+ * huge pages where the kernel has them.
+ *
+ * 1. A piece never moves and is never given back alone.
+ * 2. arena_take() is lock-free and may be called by any number of threads; it fails only when the
+ *    current block is used up. arena_grow() must be serialised by the caller's lock.
+ * 3. Pieces are aligned to 8 bytes.
+ */
+#ifndef ODB_BASE_ARENA_H
+#define ODB_BASE_ARENA_H
+
+#include <stdatomic.h>
+
+#include "base/status.h"
+
+#define ARENA_BLOCK_MAX ((size_t)2 << 20)
+
+struct arena_block;
+
+struct arena {
+    _Atomic(struct arena_block *) current; /* where pieces come from; release/acquire */
+    struct arena_block *blocks;            /* all, newest first; under the caller's lock */
+    size_t next_block;                     /* bytes of the next block; under the caller's lock */
+    atomic_size_t footprint;               /* bytes of all blocks; relaxed, statistics */
+};
+
+void arena_init(struct arena *a);
+void arena_release(struct arena *a);
+
+/* `size` bytes of the current block, or NULL when it has no room left (not an error: take the lock
+ * and call arena_grow). The bytes are zero. Any thread. */
+void *arena_take(struct arena *a, size_t size);
+/* `size` bytes, with a new block where needed; NULL when memory ran out. Under the caller's lock,
+ * which serialises growing; arena_take may run beside it. */
+void *arena_grow(struct arena *a, size_t size);
+
+static inline size_t arena_footprint(const struct arena *a)
+{
+    return atomic_load_explicit(&a->footprint, memory_order_relaxed);
+}
+
+#endif

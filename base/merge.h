@@ -1,0 +1,66 @@
+/* base/merge.h -- many ordered cursors walked as one: a tournament ("loser") tree over cached key
+ * prefixes (Knuth, TAOCP 3, 5.4.1).
+ *
+ *                 winner: source 2
+ *                /                \        each inner node remembers who lost there, so after the
+ *          [lost: 0]          [lost: 3]    winner has moved, log2(n) comparisons find the next one
+ *          /     \             /     \
+ *         0       1           2       3    leaves: the sources' current entries
+ *
+ * 1. Each source's current key is kept as a number: the 8 bytes after the first `skip`, which all
+ *    keys of all sources have in common. Most comparisons never touch a key.
+ * 2. As long as the winner's next key is below the runner-up's, it stays the winner with one
+ *    comparison: a merge of disjoint ranges costs what a plain scan costs.
+ * 3. Equal (key, trailer) pairs do not occur; should a damaged file hold them, the lower source
+ *    number wins and nothing loops.
+ * 4. A source that fails stops the merge: it becomes invalid with that status at the moment the
+ *    failing source would have to be compared, never skipping entries (C24).
+ *
+ * Threads: one at a time.
+ */
+#ifndef ODB_BASE_MERGE_H
+#define ODB_BASE_MERGE_H
+
+#include "base/cursor.h"
+
+struct merge_source {
+    struct cursor *cursor;
+    uint64_t prefix; /* of the current key; UINT64_MAX (0 going backward) when at its end */
+};
+
+struct merge {
+    struct merge_source *source;
+    uint32_t *lost;   /* inner nodes 1..width-1 */
+    uint32_t count;   /* sources */
+    uint32_t width;   /* leaves: count rounded up to a power of two, at least 1 */
+    uint32_t winner;  /* meaningful while is_valid */
+    uint32_t runner;  /* who would win if the winner left; count when nobody would */
+    size_t skip;
+    bool is_backward;
+    bool is_valid;
+    odb_status status;
+};
+
+/* `cursors` (count of them) are owned by the merge from ODB_OK on and freed with it; on ODB_NOMEM
+ * they stay the caller's. All keys must share their first `skip` bytes. */
+ODB_MUST_CHECK odb_status merge_init(struct merge *m, struct cursor **cursors, uint32_t count,
+                                     size_t skip);
+void merge_release(struct merge *m);
+
+bool merge_first(struct merge *m);
+bool merge_last(struct merge *m);
+bool merge_seek(struct merge *m, odb_slice key, uint64_t trailer);
+bool merge_seek_for_prev(struct merge *m, odb_slice key, uint64_t trailer);
+
+/* Only while valid, and only in the direction of the last positioning call: to turn round, seek to
+ * the current entry the other way. */
+bool merge_next(struct merge *m);
+bool merge_prev(struct merge *m);
+
+/* Only while valid. Good until the next call on the merge. */
+static inline const struct entry *merge_entry(const struct merge *m)
+{
+    return cursor_entry(m->source[m->winner].cursor);
+}
+
+#endif

@@ -1,0 +1,96 @@
+#include "tests/lib/test_alloc.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static atomic_long requests, alive;
+static atomic_long fail_after = -1;
+static atomic_int fail_sticky;
+
+void test_alloc_fail(long after, int sticky)
+{
+    atomic_store(&requests, 0);
+    atomic_store(&fail_sticky, sticky);
+    atomic_store(&fail_after, after);
+}
+
+long test_alloc_requests(void)
+{
+    return atomic_load(&requests);
+}
+
+long test_alloc_alive(void)
+{
+    return atomic_load(&alive);
+}
+
+static int must_fail(void)
+{
+    long n = atomic_fetch_add(&requests, 1);
+    long limit = atomic_load(&fail_after);
+
+    if (limit < 0)
+        return 0;
+    return atomic_load(&fail_sticky) ? n >= limit : n == limit;
+}
+
+static void *count(void *p)
+{
+    if (p)
+        atomic_fetch_add(&alive, 1);
+    return p;
+}
+
+void *mem_alloc(size_t size)
+{
+    return must_fail() ? NULL : count(malloc(size ? size : 1));
+}
+
+void *mem_zalloc(size_t n, size_t size)
+{
+    return must_fail() ? NULL : count(calloc(n ? n : 1, size ? size : 1));
+}
+
+void *mem_realloc(void *old, size_t size)
+{
+    void *p;
+
+    if (must_fail())
+        return NULL;
+    p = realloc(old, size ? size : 1);
+    return old ? p : count(p);
+}
+
+void mem_free(void *p)
+{
+    if (p)
+        atomic_fetch_sub(&alive, 1);
+    free(p);
+}
+
+void *mem_array(size_t n, size_t size)
+{
+    if (size && n > SIZE_MAX / size)
+        return NULL;
+    return mem_alloc(n * size);
+}
+
+void *mem_pages_alloc(size_t size)
+{
+    void *p;
+
+    if (must_fail())
+        return NULL;
+    p = aligned_alloc(65536, size);
+    if (p)
+        memset(p, 0, size);
+    return count(p);
+}
+
+void mem_pages_free(void *p, size_t size)
+{
+    (void)size;
+    mem_free(p);
+}

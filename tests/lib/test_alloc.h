@@ -1,0 +1,16 @@
+/* tests/lib/test_alloc.h -- the allocator tests link in place of base/alloc.c. It counts what is
+ * alive and fails requests on demand. */
+#ifndef TEST_ALLOC_H
+#define TEST_ALLOC_H
+
+#include "base/alloc.h"
+
+/* Let `after` requests succeed, then fail: the next one only (`sticky` 0) or all that follow.
+ * Counting starts now; a negative `after` never fails. */
+void test_alloc_fail(long after, int sticky);
+/* Requests since the last test_alloc_fail(). */
+long test_alloc_requests(void);
+/* Blocks handed out and not yet given back. */
+long test_alloc_alive(void);
+
+#endif

@@ -1,0 +1,116 @@
+/* wal/wal.h -- the log: every committed batch, in commit order, over all column families.
+ *
+ *     wal_append          the record lies in the commit ring: survives the process (P2)
+ *     wal_drain           ... and in a log segment, by pwrite
+ *     wal_sync            ... and on the medium (P1)
+ *
+ * An LSN is a position in the endless stream of records; the record that starts at LSN x lies at
+ * offset WAL_SEGMENT_HEADER + (x - first LSN of its segment) of that segment, and in the ring at x
+ * modulo the ring's size. wal/record.c draws the record, wal/segment.c the segment's header,
+ * wal/ring.c the ring, wal/replay.c the way back.
+ *
+ * Threads: wal_append and wal_roll are serialised by the caller's commit lock (RANK_COMMIT); drain
+ * and sync take the log's own lock (RANK_SYNC), which ranks below it: never call them holding the
+ * commit lock.
+ */
+#ifndef ODB_WAL_H
+#define ODB_WAL_H
+
+#include "base/buf.h"
+#include "os/os.h"
+#include "os/os_thread.h"
+
+#define WAL_SEGMENT_HEADER 4096
+#define WAL_PAYLOAD_MAX    ((size_t)2 << 30) /* a batch; the API refuses more */
+
+enum wal_type {
+    WAL_BATCH = 1, /* a committed batch; 2 to 15 are reserved: prepare, commit, rollback */
+};
+
+struct wal;
+
+struct wal_options {
+    struct os *os;
+    struct os_dir *dir;
+    uint64_t db_id;
+    size_t ring_size;       /* a power of two, at least 64 KiB; 0: no ring, one write() a record */
+    uint64_t segment_size;  /* a segment is left for the next one when it has grown past this */
+    uint64_t (*new_file_no)(void *owner); /* numbers for segments, never reused */
+    void *owner;
+};
+
+/* Start writing: a new segment and the ring (ODB_UNSUPPORTED there falls back to writes, see
+ * wal_has_ring). `first_lsn` continues the stream, `next_seq` is for the header. Appends nothing to
+ * older segments. On ODB_OK segment file and directory entry are durable. */
+ODB_MUST_CHECK odb_status wal_open(const struct wal_options *opt, uint64_t first_lsn,
+                                   uint64_t next_seq, struct wal **out);
+/* Drain, sync, cut the segment to its length, close. Returns the first error of the log's life.
+ * Frees `w` in any case; NULL is fine. */
+odb_status wal_close(struct wal *w);
+bool wal_has_ring(const struct wal *w);
+
+/* Put one record at the end. Under the commit lock. `hash` is hash64(payload), computed outside it.
+ * On ODB_OK the record will be found after death of the process, and *end is the LSN behind it.
+ * ODB_AGAIN: the ring or segment has no room for it yet: leave the commit lock, call wal_make_room,
+ * start over. ODB_NOSPACE, ODB_IO and so on: nothing was appended (P5: NOT_APPLIED); ODB_UNKNOWN:
+ * the log has failed for good. */
+ODB_MUST_CHECK odb_status wal_append(struct wal *w, enum wal_type type, uint64_t first_seq,
+                                     odb_slice payload, uint64_t hash, uint64_t *end);
+/* Make `payload` bytes fit: drain, roll to the next segment, reserve space. Not under the commit
+ * lock. The statuses of wal_append but ODB_AGAIN. */
+ODB_MUST_CHECK odb_status wal_make_room(struct wal *w, size_t payload);
+/* Whether a quarter of the ring has gathered: then whoever notices calls wal_drain, without the
+ * commit lock. One load. */
+bool wal_drain_due(const struct wal *w);
+/* Move what is complete from the ring to the segment. Someone else doing it already is fine: returns
+ * at once. A failure sticks. */
+ODB_MUST_CHECK odb_status wal_drain(struct wal *w);
+/* Return once everything below `lsn` is durable (group commit: one fdatasync serves all who wait).
+ * ODB_UNKNOWN after a failed write or sync, for ever (P6). */
+ODB_MUST_CHECK odb_status wal_sync(struct wal *w, uint64_t lsn);
+
+uint64_t wal_end(const struct wal *w);     /* LSN behind the last append; commit lock or a hint */
+uint64_t wal_durable(const struct wal *w); /* everything below is on the medium; any thread */
+
+/* Segments in order of age: call `each` with number, first LSN and end LSN until it returns false.
+ * Any thread. */
+void wal_segments(struct wal *w,
+                  bool (*each)(void *arg, uint64_t file_no, uint64_t first_lsn, uint64_t end_lsn),
+                  void *arg);
+/* Remove the closed segments that end at or below `lsn`. The caller knows that a durable manifest no
+ * longer needs them (C3). */
+ODB_MUST_CHECK odb_status wal_forget(struct wal *w, uint64_t lsn);
+/* Bytes of all segments still kept. */
+uint64_t wal_bytes(const struct wal *w);
+
+/* ---- the way back ---- */
+
+struct wal_record {
+    enum wal_type type;
+    uint64_t first_seq;
+    uint64_t lsn;
+    uint64_t end_lsn;
+    odb_slice payload; /* good until the callback returns */
+    const char *file;  /* for messages: segment or ring */
+    uint64_t file_off;
+};
+
+struct wal_replay_result {
+    uint64_t end_lsn;  /* behind the last record; the next segment begins here */
+    uint64_t seq_floor; /* greatest sequence number seen anywhere, discarded tail included (C17) */
+    uint64_t records;
+    uint64_t bytes;
+    bool used_ring;    /* the last records came from the ring */
+};
+
+/* Read the segments `file_no` (ascending, the oldest still needed first) and then the ring; call
+ * `each` for every record with lsn >= `from`, in order. Changes no file. A torn tail of the last
+ * segment ends the log; damage before the last provably durable point, a gap between segments or a
+ * read error is ODB_CORRUPT or ODB_IO (P9). A segment that was never completed (no valid header) may
+ * only be the last. `each` may stop the replay with a status of its own. */
+ODB_MUST_CHECK odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id,
+                                     const uint64_t *file_no, size_t count, uint64_t from,
+                                     odb_status (*each)(void *arg, const struct wal_record *rec),
+                                     void *arg, struct wal_replay_result *out);
+
+#endif
