@@ -1,0 +1,36 @@
+/* lsm/exec.h -- who does the work in the background: real threads, or nobody until the caller of
+ * odb_work() comes by. Flush, merges and deletions are jobs; a job runs once per submit.
+ */
+#ifndef ODB_LSM_EXEC_H
+#define ODB_LSM_EXEC_H
+
+#include "os/os_thread.h"
+
+struct exec;
+
+enum exec_priority {
+    EXEC_HIGH, /* flushes: writers may be waiting for them */
+    EXEC_LOW,  /* merges, clean-up */
+};
+
+/* Embedded in its owner. Submit again only after `run` was entered. */
+struct exec_job {
+    void (*run)(struct exec_job *job);
+    struct exec_job *in_queue; /* link in exec's queue of its priority */
+    enum exec_priority priority;
+};
+
+/* `threads` workers, started when the first job comes; 0: none, jobs wait for exec_run_one. One
+ * worker is always kept free of low jobs when there are two or more. */
+ODB_MUST_CHECK odb_status exec_new(unsigned threads, struct exec **out);
+/* Waits for running jobs, drops queued ones without running them, joins, frees. NULL is fine. */
+void exec_free(struct exec *e);
+void exec_submit(struct exec *e, struct exec_job *job);
+/* Run one queued job in this thread; false when there is none. */
+bool exec_run_one(struct exec *e);
+/* Whether jobs run by themselves. When not, whoever waits for background work runs it. */
+bool exec_has_threads(const struct exec *e);
+/* CPU time all workers have used so far, nanoseconds. */
+uint64_t exec_cpu_ns(const struct exec *e);
+
+#endif
