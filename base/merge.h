@@ -9,8 +9,9 @@
  *
  * 1. Each source's current key is kept as a number: the 8 bytes after the first `skip`, which all
  *    keys of all sources have in common. Most comparisons never touch a key.
- * 2. As long as the winner's next key is below the runner-up's, it stays the winner with one
- *    comparison: a merge of disjoint ranges costs what a plain scan costs.
+ * 2. The winner's entries up to `sure` are known to come before all other sources, so that walking
+ *    them compares nothing: a merge of disjoint ranges, or of one source, costs what a plain scan
+ *    costs.
  * 3. Equal (key, trailer) pairs do not occur; should a damaged file hold them, the lower source
  *    number wins and nothing loops.
  * 4. A source that fails stops the merge: it becomes invalid with that status at the moment the
@@ -25,16 +26,19 @@
 
 struct merge_source {
     struct cursor *cursor;
-    uint64_t prefix; /* of the current key; UINT64_MAX (0 going backward) when at its end */
+    uint64_t prefix; /* of the current key, inverted going backward: the least comes first. At its
+                        end UINT64_MAX. Out of date for the winner. */
 };
 
 struct merge {
     struct merge_source *source;
-    uint32_t *lost;   /* inner nodes 1..width-1 */
-    uint32_t count;   /* sources */
-    uint32_t width;   /* leaves: count rounded up to a power of two, at least 1 */
-    uint32_t winner;  /* meaningful while is_valid */
-    uint32_t runner;  /* who would win if the winner left; count when nobody would */
+    uint32_t *lost;         /* inner nodes 1..count-1; source s is the leaf count + s */
+    struct cursor *current; /* the winner's; NULL until positioned */
+    uint32_t sure;          /* forward: run[at..sure) of the winner come before all other sources;
+                               backward: run[sure..at] do */
+    uint32_t count;         /* sources */
+    uint32_t winner;        /* meaningful while is_valid */
+    uint32_t streak;        /* entries the winner has won in a row, as far as it matters */
     size_t skip;
     bool is_backward;
     bool is_valid;
@@ -54,13 +58,49 @@ bool merge_seek_for_prev(struct merge *m, odb_slice key, uint64_t trailer);
 
 /* Only while valid, and only in the direction of the last positioning call: to turn round, seek to
  * the current entry the other way. */
-bool merge_next(struct merge *m);
-bool merge_prev(struct merge *m);
+static inline bool merge_next(struct merge *m);
+static inline bool merge_prev(struct merge *m);
 
 /* Only while valid. Good until the next call on the merge. */
 static inline const struct entry *merge_entry(const struct merge *m)
 {
-    return cursor_entry(m->source[m->winner].cursor);
+    return cursor_entry(m->current);
+}
+
+/* The entries that certainly come next, the current one first: at least one. For loops that want no
+ * call per entry: look at all of them, then merge_next_stretch. Only while valid, going forward. */
+static inline const struct entry *merge_stretch(const struct merge *m, uint32_t *count)
+{
+    *count = m->sure - m->current->at;
+    return cursor_entry(m->current);
+}
+
+/* Past the end of what is sure: merge.c. */
+bool merge_next_slow(struct merge *m);
+bool merge_prev_slow(struct merge *m);
+
+static inline bool merge_next_stretch(struct merge *m)
+{
+    m->current->at = m->sure - 1;
+    return merge_next_slow(m);
+}
+
+static inline bool merge_next(struct merge *m)
+{
+    if (ODB_LIKELY(m->current->at + 1 < m->sure)) {
+        m->current->at++;
+        return true;
+    }
+    return merge_next_slow(m);
+}
+
+static inline bool merge_prev(struct merge *m)
+{
+    if (ODB_LIKELY(m->current->at > m->sure)) {
+        m->current->at--;
+        return true;
+    }
+    return merge_prev_slow(m);
 }
 
 #endif
