@@ -59,6 +59,12 @@ void merge_release(struct merge *m)
     *m = (struct merge){0};
 }
 
+void merge_detach(struct merge *m)
+{
+    m->count = 0;
+    m->is_valid = false;
+}
+
 static bool merge_stop(struct merge *m, odb_status st)
 {
     m->is_valid = false;

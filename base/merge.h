@@ -50,6 +50,8 @@ struct merge {
 ODB_MUST_CHECK odb_status merge_init(struct merge *m, struct cursor **cursors, uint32_t count,
                                      size_t skip);
 void merge_release(struct merge *m);
+/* Hand the cursors back to whoever gave them; only merge_release may follow. */
+void merge_detach(struct merge *m);
 
 bool merge_first(struct merge *m);
 bool merge_last(struct merge *m);

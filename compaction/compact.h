@@ -22,8 +22,9 @@ struct compact_job {
     odb_slice begin;
     odb_slice end;
 
-    /* Sequence numbers somebody reads at, ascending, the present (visible) one last. Versions that
-     * none of these sees are dropped. */
+    /* Sequence numbers somebody reads at, ascending, the present (visible) one last; at least that
+     * one. Versions that none of these sees are dropped; versions newer than the present are for
+     * readers to come and stay. */
     const uint64_t *snapshots;
     uint32_t snapshot_count;
 
@@ -31,6 +32,9 @@ struct compact_job {
      * only when every reader sees it. NULL: always yes. Keys are asked in rising order. */
     bool (*older_below)(void *arg, odb_slice key);
     void *older_below_arg;
+    /* Nothing at all lies below the output: older_below is not asked, and what every reader sees may
+     * forget its sequence number (compact.c, 5). Not for flushes: level 0 is ordered by it. */
+    bool is_bottom;
 
     /* Where to cut the output: after target_size bytes, and before `cuts` (ascending user keys, the
      * fences of the level below) when the output overlaps too much of it: see compact.c. A user
