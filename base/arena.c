@@ -42,7 +42,8 @@ static void *block_take(struct arena_block *b, size_t size)
 {
     size_t at;
 
-    if (atomic_load_explicit(&b->taken, memory_order_relaxed) + size > b->size)
+    at = atomic_load_explicit(&b->taken, memory_order_relaxed);
+    if (at > b->size || size > b->size - at)
         return NULL; /* keeps `taken` from running away */
     at = atomic_fetch_add_explicit(&b->taken, size, memory_order_relaxed);
     return at + size <= b->size ? (uint8_t *)b + at : NULL;
@@ -52,7 +53,7 @@ void *arena_take(struct arena *a, size_t size)
 {
     struct arena_block *b = atomic_load_explicit(&a->current, memory_order_acquire);
 
-    return b ? block_take(b, round_up(size, 8)) : NULL;
+    return b && size <= SIZE_MAX / 2 ? block_take(b, round_up(size, 8)) : NULL;
 }
 
 static struct arena_block *add_block(struct arena *a, size_t size)

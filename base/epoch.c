@@ -22,15 +22,19 @@ static void free_list(struct epoch *e, struct epoch_item *list)
 
 void epoch_release(struct epoch *e)
 {
-    for (;;) { /* freeing a thing may retire what it held */
-        struct epoch_item *list = atomic_exchange(&e->retired, NULL);
-        struct epoch_item *held = e->held;
+    bool again = true;
 
-        e->held = NULL;
-        if (!list && !held)
-            return;
-        free_list(e, held);
+    while (again) { /* freeing a thing may retire what it held */
+        struct epoch_item *list = atomic_exchange(&e->retired, NULL);
+
+        again = list != NULL;
         free_list(e, list);
+        for (int i = 0; i < 4; i++) {
+            list = e->held[i];
+            e->held[i] = NULL;
+            again |= list != NULL;
+            free_list(e, list);
+        }
     }
 }
 
@@ -39,7 +43,6 @@ void epoch_retire(struct epoch *e, struct epoch_item *item, void (*free_fn)(stru
     struct epoch_item *head = atomic_load(&e->retired);
 
     item->free = free_fn;
-    item->retired_at = atomic_load(&e->now);
     do
         item->next = head;
     while (!atomic_compare_exchange_weak(&e->retired, &head, item));
@@ -59,40 +62,34 @@ static bool phase_is_empty(struct epoch *e, uint64_t phase)
 
 size_t epoch_collect(struct epoch *e)
 {
-    struct epoch_item *old = NULL, *young = NULL, *list;
+    struct epoch_item *list, *old = NULL;
     uint64_t now;
     size_t freed = 0;
 
     if (atomic_flag_test_and_set(&e->collecting))
         return 0;
-    for (int step = 0; step < 2; step++) {
-        now = atomic_load(&e->now);
-        if (!phase_is_empty(e, (now - 1) & 3))
-            break;
-        atomic_store(&e->now, now + 1);
-    }
     now = atomic_load(&e->now);
     list = atomic_exchange(&e->retired, NULL);
-    for (int round = 0; round < 2; round++) {
-        while (list) {
-            struct epoch_item *next = list->next;
+    while (list) {
+        struct epoch_item *next = list->next;
 
-            if (list->retired_at + 2 <= now) {
-                list->next = old;
-                old = list;
-                freed++;
-            } else {
-                list->next = young;
-                young = list;
-            }
-            list = next;
-        }
-        if (round == 0) {
-            list = e->held;
-            e->held = NULL;
+        list->next = e->held[now & 3];
+        e->held[now & 3] = list;
+        list = next;
+    }
+    /* Two steps at most: with no reader about, what was just taken goes at once. */
+    for (int step = 0; step < 2 && phase_is_empty(e, (now - 1) & 3); step++) {
+        struct epoch_item **ripe;
+
+        atomic_store(&e->now, ++now);
+        for (ripe = &e->held[(now - 2) & 3]; *ripe; freed++) {
+            struct epoch_item *item = *ripe;
+
+            *ripe = item->next;
+            item->next = old;
+            old = item;
         }
     }
-    e->held = young;
     atomic_flag_clear(&e->collecting);
     free_list(e, old); /* outside: freeing may retire more */
     return freed;

@@ -6,8 +6,12 @@
  * destructor: readers count themselves in one of a few striped counters.
  *
  *   global epoch e:   readers may be counted in e and e-1, nowhere else
- *   retired at r:     freed when the epoch has reached r + 2
  *   e -> e+1:         only while no reader is counted in e-1
+ *   collected at r:   freed when the epoch has reached r + 2
+ *
+ * An item's epoch is the one in which the collector takes it off the stack, not the one in which it
+ * was retired: the push and the take order the unlinking before everything that follows in r + 1,
+ * whatever kind of store did it, so a reader counted there cannot find the item any more.
  *
  * 1. A reader inside never blocks a writer; it only delays frees.
  * 2. Enter and leave nest: each pair is counted on its own.
@@ -31,17 +35,16 @@ struct epoch_stripe {
 /* Embedded in what is retired; `free` is called with it, once, by whichever thread collects. */
 struct epoch_item {
     struct epoch_item *next;
-    uint64_t retired_at;
     void (*free)(struct epoch_item *item);
 };
 
 struct epoch {
     _Atomic uint64_t now;
     char pad[64 - sizeof(_Atomic uint64_t)]; /* readers load `now` all the time */
-    _Atomic(struct epoch_item *) retired; /* a stack; any thread pushes */
-    atomic_size_t waiting;                /* items not yet freed; relaxed */
-    atomic_flag collecting;               /* one collector at a time; others pass by */
-    struct epoch_item *held;              /* taken off the stack, not old enough; the collector's */
+    _Atomic(struct epoch_item *) retired;    /* a stack; any thread pushes */
+    atomic_size_t waiting;                   /* items not yet freed; relaxed */
+    atomic_flag collecting;                  /* one collector at a time; others pass by */
+    struct epoch_item *held[4];              /* collected, by epoch modulo 4; the collector's */
     struct epoch_stripe stripe[EPOCH_STRIPES];
 };
 
