@@ -17,15 +17,16 @@ struct pick_file {
     uint64_t max_seq;
     odb_slice smallest; /* user keys, borrowed */
     odb_slice largest;
-    bool is_busy;       /* input of a running job (C36) */
-    bool is_marked;     /* asked for by reads or by hand */
+    bool is_busy;   /* input of a running job (C36) */
+    bool is_marked; /* asked for by reads or by hand */
 };
 
 /* Level 0: newest table first, ranges overlap. Levels 1 up: by key, ranges disjoint. */
 struct pick_level {
     const struct pick_file *files;
     uint32_t count;
-    uint64_t target; /* bytes this level may hold before it scores over 1; from pick_shape */
+    uint64_t target; /* bytes this level may hold before it scores over 1; from pick_shape. 0: the
+                        level should not be there and is emptied */
 };
 
 struct pick_view {
@@ -33,12 +34,14 @@ struct pick_view {
     uint32_t base; /* where level 0 merges to; from pick_shape */
     uint32_t l0_trigger;
     uint64_t file_target; /* bytes of an output table */
+    uint64_t oldest_seq; /* what the oldest reader sees: tombstones up to here can be shed in place.
+                             0: nobody knows, so never */
 };
 
 struct pick_options {
     uint32_t l0_trigger;
-    uint64_t base_bytes;  /* target of the first level below 0 */
-    uint32_t multiplier;  /* each level so many times the one above; 10 */
+    uint64_t base_bytes; /* target of the first level below 0 */
+    uint32_t multiplier; /* each level so many times the one above; 10 */
     uint64_t file_target;
 };
 
@@ -52,19 +55,20 @@ enum pick_reason { PICK_NONE, PICK_L0, PICK_SIZE, PICK_DELETES, PICK_MARKED, PIC
 struct pick {
     enum pick_reason reason;
     double score;
-    uint32_t from;          /* level of the chosen tables */
-    uint32_t to;            /* level of the outputs */
-    uint32_t *upper;        /* positions in level[from], ascending */
+    uint32_t from;   /* level of the chosen tables */
+    uint32_t to;     /* level of the outputs; `from` itself: rewrite in place */
+    uint32_t *upper; /* positions in level[from], ascending */
     uint32_t upper_count;
-    uint32_t *lower;        /* positions in level[to], ascending; empty when from == to */
+    uint32_t *lower; /* positions in level[to], ascending; empty when from == to */
     uint32_t lower_count;
-    bool is_trivial;        /* one move, no merge: nothing overlaps below */
+    bool is_trivial; /* no merge, `upper` just changes its level: nothing overlaps below */
 };
 
 /* The most urgent merge that touches no busy table; reason PICK_NONE when nothing is over its
  * target. ODB_NOMEM. */
 ODB_MUST_CHECK odb_status pick_next(const struct pick_view *v, struct pick *out);
-/* The next step of a manual compaction of [begin, end] (NULL data: open): from `level` down one.
+/* The next step of a manual compaction of [begin, end] (NULL data: open): all of it from `level` down
+ * one; the deepest level is rewritten in place.
  * PICK_NONE when nothing of level `level` lies in the range, or when what does is busy (then
  * *is_blocked is set). */
 ODB_MUST_CHECK odb_status pick_range(const struct pick_view *v, uint32_t level, odb_slice begin,
