@@ -42,17 +42,17 @@ ODB_MUST_CHECK odb_status sst_meta_copy(struct sst_meta *out, const struct sst_m
 #define SST_NAME_MAX 32
 void sst_file_name(uint64_t file_no, char *out);
 
-/* ---- counters, for statistics: all relaxed ---- */
+/* ---- counters, for statistics ---- */
 
-struct sst_counters {
-    atomic_uint_fast64_t block_hits;
-    atomic_uint_fast64_t block_reads;   /* misses: read from the file */
-    atomic_uint_fast64_t bytes_read;
-    atomic_uint_fast64_t filter_checks;
-    atomic_uint_fast64_t filter_rejects;
-    atomic_uint_fast64_t filter_false;  /* let through, yet not there */
-    atomic_uint_fast64_t tables_opened;
-    atomic_uint_fast64_t blocks_evicted;
+struct sst_counters_sum {
+    uint64_t block_hits;
+    uint64_t block_reads; /* misses: read from the file */
+    uint64_t bytes_read;  /* all of them, long scans included */
+    uint64_t filter_checks;
+    uint64_t filter_rejects;
+    uint64_t filter_false; /* let through, yet not there */
+    uint64_t tables_opened;
+    uint64_t blocks_evicted;
 };
 
 /* ---- the store ---- */
@@ -72,7 +72,9 @@ struct sst_store_options {
 ODB_MUST_CHECK odb_status sst_store_new(const struct sst_store_options *opt, struct sst_store **out);
 /* All refs dropped, all cursors freed, all pins released, no reader inside the epoch. */
 void sst_store_free(struct sst_store *s);
-const struct sst_counters *sst_store_counters(const struct sst_store *s);
+/* Since the store was made. Every thread counts for itself without locked instructions, so a few may
+ * be lost when more threads than stripes run: for statistics only. */
+void sst_store_counters(const struct sst_store *s, struct sst_counters_sum *out);
 /* Bytes charged to the budget now: blocks, indexes, filters. */
 size_t sst_store_bytes(const struct sst_store *s);
 /* Change the budget; evicts down to it. */
@@ -88,8 +90,9 @@ struct sst_ref {
 };
 
 /* Forget the table: close it once no reader can see it, drop its blocks. The file stays (lsm/
- * removes files). The ref's memory must outlive the call only; cursors and pins taken earlier keep
- * working. */
+ * removes files). No call that names the ref may be under way or come later, so drop it where its
+ * owner is freed, behind an epoch; results, cursors and pins taken earlier keep working, and the
+ * ref's memory must outlive the call only. Never under a lock of rank RANK_TABLES or above. */
 void sst_ref_drop(struct sst_store *s, struct sst_ref *ref);
 
 /* ---- reading ---- */
