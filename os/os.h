@@ -5,16 +5,19 @@
  *      os/posix_*.c              os/sim.c                                 (behind struct os_ops)
  *      the kernel                a disk in memory that forgets, tears and fails on demand
  *
- * Names are plain file names inside a held directory; '/', "." and ".." are refused. Nothing
- * follows symbolic links; descriptors are close-on-exec and above 2; new files are 0600.
+ * Names are plain file names inside a held directory; '/', "." and ".." are refused with
+ * ODB_INVALID. No name is followed if it is a symbolic link (the path given to os_dir_open, which is
+ * the user's own, may lead through some); descriptors are close-on-exec and above 2; new files are
+ * 0600.
  *
  * Every call returns ODB_OK or a status whose error text names the call, the file and the cause:
  * ODB_ABSENT (ENOENT), ODB_EXISTS (EEXIST), ODB_NOSPACE (ENOSPC, EDQUOT, EFBIG), ODB_DENIED (EACCES,
  * EPERM, EROFS), ODB_LIMIT (EMFILE, ENFILE, EAGAIN for threads), ODB_NOMEM, ODB_BUSY (lock held),
  * ODB_IO for the rest. EINTR and short transfers never surface.
  *
- * Syncs are final (P6): once a sync of a file failed, every later sync of that handle returns the
- * same status without asking the kernel, which might answer OK for pages it has already dropped.
+ * Syncs are final (P6): once a sync of a file or directory failed, every later sync of that handle
+ * returns the same status without asking the kernel, which might answer OK for pages it has already
+ * dropped.
  *
  * Threads: any number of threads may use one file or directory handle; closing needs the last one.
  */
@@ -35,7 +38,8 @@ struct os *os_posix(void);
 /* ---- directories ---- */
 
 enum os_dir_flags {
-    OS_DIR_CREATE = 1,   /* make it (one level, 0700) when absent, and sync its parent */
+    OS_DIR_CREATE = 1,   /* make it (one level, 0700) when absent, and sync its parent: also when
+                            it was there, since whoever made it may have died before that */
     OS_DIR_READONLY = 2, /* refuse every mutating call on this handle with ODB_READONLY */
 };
 
@@ -59,7 +63,12 @@ ODB_MUST_CHECK odb_status os_rename(struct os_dir *dir, const char *from, const 
 
 /* Take the directory for this process and this handle: an OFD lock on file `name` (created when
  * absent) plus a registry of this process, so that a second handle in the same process is refused
- * too. ODB_BUSY when somebody has it. Dies with the process; a forked child does not hold it. */
+ * too. ODB_BUSY when somebody has it. Dies with the process; a forked child can neither use it nor
+ * give it up (but where such a child outlives a parent that died without os_unlock, the directory
+ * stays taken until the child is gone too).
+ * On a read-only directory handle the lock is shared: any number of readers, or one writer. Nothing
+ * is created; where there is no such file, or a medium that cannot lock, the answer is ODB_OK and
+ * the lock holds nothing. */
 ODB_MUST_CHECK odb_status os_lock(struct os_dir *dir, const char *name, struct os_lock **out);
 void os_unlock(struct os_lock *lock);
 
@@ -72,7 +81,7 @@ enum os_file_flags {
     OS_RANDOM = 8,     /* will be read here and there */
 };
 
-/* Regular files only: anything else is ODB_CORRUPT. */
+/* Regular files only: anything else, a symbolic link included, is ODB_CORRUPT. */
 ODB_MUST_CHECK odb_status os_open(struct os_dir *dir, const char *name, unsigned flags,
                                   struct os_file **out);
 /* NULL is fine. */
@@ -83,7 +92,8 @@ ODB_MUST_CHECK odb_status os_size(struct os_file *f, uint64_t *out);
 /* Read up to `len` bytes at `off`; *got is less than `len` only at the end of the file. */
 ODB_MUST_CHECK odb_status os_read(struct os_file *f, uint64_t off, void *data, size_t len,
                                   size_t *got);
-/* Write all of it at `off`. On failure any part may have been written. */
+/* Write all of it at `off`. On failure any part may have been written. ODB_READONLY on a file opened
+ * without OS_WRITE; so say reserve and truncate. */
 ODB_MUST_CHECK odb_status os_write(struct os_file *f, uint64_t off, const void *data, size_t len);
 /* Make content and size durable. Each caller says in a comment what would be lost without it. */
 ODB_MUST_CHECK odb_status os_sync(struct os_file *f);
@@ -91,7 +101,8 @@ ODB_MUST_CHECK odb_status os_sync(struct os_file *f);
 void os_write_behind(struct os_file *f, uint64_t off, uint64_t len);
 /* Reserve [off, off+len) and grow the file to its end, so that later writes there cannot run out of
  * space; new bytes read as zeros. `written` asks for real blocks full of zeros (a sync into those is
- * cheaper than into reserved ones). ODB_NOSPACE leaves the size as it was, or grown by less. */
+ * cheaper than into reserved ones) behind the present end; bytes before it are never touched.
+ * ODB_NOSPACE leaves the size as it was, or grown by less. */
 ODB_MUST_CHECK odb_status os_reserve(struct os_file *f, uint64_t off, uint64_t len, bool written);
 ODB_MUST_CHECK odb_status os_truncate(struct os_file *f, uint64_t size);
 /* Ask for [off, off+len) to be read ahead. Only a hint. */
@@ -103,8 +114,12 @@ void os_read_ahead(struct os_file *f, uint64_t off, size_t len);
  * locked in memory: what is stored in it outlives the process, not the power. Offsets wrap: byte
  * `pos` lives at pos modulo size. */
 
-/* Open or create. A file of another size is replaced. ODB_UNSUPPORTED where a ring cannot be had or
- * trusted (copy-on-write and network file systems, mlock refused, no shared mappings). */
+/* Open or create; `size` is a power of two and at least 4096. A file of another size is replaced,
+ * with what it held (whoever needs that has read it before: to look into a ring without taking it,
+ * or from a read-only directory, os_open it like any file). The name of a new ring is durable after
+ * the next os_dir_sync; until then a power cut may lose the ring, which holds nothing that a power
+ * cut must spare. ODB_UNSUPPORTED where a ring cannot be had or trusted (copy-on-write and network
+ * file systems, mlock refused, no shared mappings). */
 ODB_MUST_CHECK odb_status os_ring_open(struct os_dir *dir, const char *name, size_t size,
                                        struct os_ring **out);
 /* Unmap. NULL is fine. */

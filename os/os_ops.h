@@ -1,9 +1,10 @@
 /* os/os_ops.h -- what an implementation of os.h fills in. Included by os/ and by tests that wrap it;
- * nobody else. */
+ * nobody else. Arguments have passed the checks of os.c when an operation sees them. */
 #ifndef ODB_OS_OPS_H
 #define ODB_OS_OPS_H
 
 #include "os/os.h"
+#include "os/os_thread.h"
 
 struct os_ops {
     odb_status (*dir_open)(struct os *, const char *path, unsigned flags, struct os_dir **out);
@@ -34,22 +35,30 @@ struct os_ops {
     unsigned (*cpu_count)(struct os *);
 };
 
+/* A sync happens alone and its failure stays (os.c, 3). */
+struct os_sync_state {
+    struct os_mutex lock; /* RANK_OS_SYNC, held across the sync itself */
+    _Atomic int failed;   /* an odb_status once a sync failed */
+};
+
 /* The first member of every implementation's own struct of that name. os.c reads these and calls
- * through; name and path are owned by the handle. */
+ * through. */
 struct os {
     const struct os_ops *ops;
 };
 
 struct os_dir {
     struct os *os;
-    char *path;
+    char *path; /* owned */
     bool is_readonly;
+    struct os_sync_state sync;
 };
 
 struct os_file {
     struct os *os;
-    char *name;
-    _Atomic int sync_failed; /* an odb_status once a sync failed; sticky (P6) */
+    char *name; /* owned */
+    bool is_writable;
+    struct os_sync_state sync;
 };
 
 struct os_lock {
@@ -60,5 +69,14 @@ struct os_ring {
     struct os_ring_view view;
     struct os *os;
 };
+
+/* For implementations: fill in the part above of a zeroed struct, and give back what it owns. On
+ * ODB_NOMEM there is nothing to give back; releasing a zeroed one is fine. */
+ODB_MUST_CHECK odb_status os_dir_init(struct os_dir *dir, struct os *os, const char *path,
+                                      unsigned flags);
+void os_dir_release(struct os_dir *dir);
+ODB_MUST_CHECK odb_status os_file_init(struct os_file *f, struct os *os, const char *name,
+                                       unsigned flags);
+void os_file_release(struct os_file *f);
 
 #endif

@@ -15,11 +15,11 @@
 #endif
 
 #if defined(__clang__) && defined(ODB_WITH_THREADS)
-#define ODB_CAPABILITY __attribute__((capability("mutex")))
-#define ODB_ACQUIRE(lock) __attribute__((acquire_capability(lock)))
-#define ODB_RELEASE(lock) __attribute__((release_capability(lock)))
+#define ODB_CAPABILITY     __attribute__((capability("mutex")))
+#define ODB_ACQUIRE(lock)  __attribute__((acquire_capability(lock)))
+#define ODB_RELEASE(lock)  __attribute__((release_capability(lock)))
 #define ODB_REQUIRES(lock) __attribute__((requires_capability(lock)))
-#define ODB_UNCHECKED __attribute__((no_thread_safety_analysis))
+#define ODB_UNCHECKED      __attribute__((no_thread_safety_analysis))
 #else
 #define ODB_CAPABILITY
 #define ODB_ACQUIRE(lock)
@@ -30,21 +30,24 @@
 
 /* Rising order of taking. docs/locks.md says what each protects. */
 enum lock_rank {
-    RANK_OPEN = 5,        /* api: opening, closing, creating and dropping families */
-    RANK_COMPACT = 10,    /* lsm: one manual compaction at a time */
-    RANK_SCHED = 20,      /* lsm: what is picked, flushing, merging */
-    RANK_MANIFEST = 30,   /* cf: the manifest file and its order */
-    RANK_SYNC = 40,       /* wal: who syncs the log now */
-    RANK_COMMIT = 50,     /* wal, cf: sequence numbers, log position, memtable switch */
-    RANK_PUBLISH = 55,    /* cf: waiting for earlier commits to become visible */
-    RANK_TREE = 60,       /* lsm: the current version */
-    RANK_SNAPSHOT = 65,   /* cf: the list of snapshots */
-    RANK_MEMTABLE = 70,   /* memtable: its arena */
-    RANK_TABLES = 80,     /* sstable: opening and closing tables */
-    RANK_CACHE = 90,      /* sstable: the clock of the block cache */
-    RANK_EXEC = 95,       /* lsm: the job queue */
-    RANK_LOGFILE = 97,    /* api: the readable LOG */
-    RANK_OS = 99,         /* os: its registry */
+    RANK_OPEN = 5,      /* api: opening, closing, creating and dropping families */
+    RANK_COMPACT = 10,  /* lsm: one manual compaction at a time */
+    RANK_SCHED = 20,    /* lsm: what is picked, flushing, merging */
+    RANK_EDIT = 25,     /* lsm: one change of a tree at a time, from plan to publication */
+    RANK_MANIFEST = 30, /* cf: the manifest file and its order */
+    RANK_SYNC = 40,     /* wal: who syncs the log now */
+    RANK_COMMIT = 50,   /* wal, cf: sequence numbers, log position, memtable switch */
+    RANK_PUBLISH = 55,  /* cf: waiting for earlier commits to become visible */
+    RANK_TREE = 60,     /* lsm: the current version */
+    RANK_SNAPSHOT = 65, /* cf: the list of snapshots */
+    RANK_MEMTABLE = 70, /* memtable: its arena */
+    RANK_GARBAGE = 75,  /* lsm: tables to be removed from the disk */
+    RANK_TABLES = 80,   /* sstable: opening and closing tables */
+    RANK_CACHE = 90,    /* sstable: the clock of the block cache */
+    RANK_EXEC = 95,     /* lsm: the job queue */
+    RANK_LOGFILE = 97,  /* api: the readable LOG */
+    RANK_OS_SYNC = 98,  /* os: one sync of a file at a time */
+    RANK_OS = 99,       /* os: its registry; the simulated disk */
 };
 
 struct ODB_CAPABILITY os_mutex {
@@ -59,6 +62,24 @@ struct ODB_CAPABILITY os_mutex {
     char unused;
 #endif
 };
+
+/* For the few mutexes that exist before any code runs. */
+#ifdef ODB_WITH_THREADS
+#define OS_MUTEX_PTHREAD_INIT .m = PTHREAD_MUTEX_INITIALIZER,
+#else
+#define OS_MUTEX_PTHREAD_INIT
+#endif
+#ifndef NDEBUG
+#define OS_MUTEX_INIT(rank_)                                                                       \
+    {                                                                                              \
+        OS_MUTEX_PTHREAD_INIT.rank = (rank_)                                                       \
+    }
+#else
+#define OS_MUTEX_INIT(rank_)                                                                       \
+    {                                                                                              \
+        OS_MUTEX_PTHREAD_INIT.unused = 0                                                           \
+    }
+#endif
 
 struct os_cond {
 #ifdef ODB_WITH_THREADS

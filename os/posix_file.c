@@ -1,0 +1,278 @@
+/* os/posix_file.c -- regular files by pread, pwrite and fdatasync.
+ *
+ * 1. A short or interrupted transfer goes on until it is complete, at the end of the file, or
+ *    failed.
+ * 2. Growing past RLIMIT_FSIZE is refused before the kernel is asked, because it would answer with
+ *    SIGXFSZ, and signals are the host program's business. The limit is looked up on every write
+ *    (about 60 ns beside a write of 600): the host may change it at any time, and a stale answer
+ *    would kill the process.
+ * 3. Nothing writable is mapped here: a full disk is a status, never SIGBUS (C42).
+ */
+#include "os/posix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+#define POSIX_ZEROS_LEN ((size_t)128 << 10)
+
+static int fd_of(const struct os_file *f)
+{
+    return ((const struct posix_file *)(const void *)f)->fd;
+}
+
+odb_status posix_open_regular(const struct os_dir *dir, const char *name, int flags, int *fd,
+                              uint64_t *size, uint64_t *blocks)
+{
+    int opened = posix_open_at(dir, name, flags);
+    odb_status st = ODB_OK;
+    struct stat s;
+
+    if (opened < 0) { /* ELOOP a symbolic link, ENXIO a socket or FIFO, EISDIR a directory */
+        if (errno == ELOOP || errno == EMLINK || errno == ENXIO || errno == EISDIR)
+            return err_corrupt(name, 0, "it is not a regular file");
+        return posix_error(errno, "open", dir->path, name);
+    }
+    if (fstat(opened, &s) != 0)
+        st = posix_error(errno, "stat", dir->path, name);
+    else if (!S_ISREG(s.st_mode))
+        st = err_corrupt(name, 0, "it is not a regular file");
+    if (st != ODB_OK) {
+        (void)close(opened);
+        return st;
+    }
+    *fd = opened;
+    if (size)
+        *size = (uint64_t)s.st_size;
+    if (blocks)
+        *blocks = (uint64_t)s.st_blocks;
+    return ODB_OK;
+}
+
+static void advise_access(int fd, unsigned flags)
+{
+#ifdef POSIX_FADV_SEQUENTIAL
+    if (flags & OS_SEQUENTIAL)
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    if (flags & OS_RANDOM)
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+#else
+    (void)fd;
+    (void)flags;
+#endif
+}
+
+odb_status posix_file_open(struct os_dir *dir, const char *name, unsigned flags,
+                           struct os_file **out)
+{
+    struct posix_file *f = mem_zalloc(1, sizeof *f);
+    int how = (flags & OS_WRITE) ? O_RDWR : O_RDONLY;
+    odb_status st;
+
+    if (!f)
+        return err_set(ODB_NOMEM, "no memory to open %s", name);
+    f->fd = -1;
+    st = os_file_init(&f->base, dir->os, name, flags);
+    if (st != ODB_OK)
+        goto done;
+    if (flags & OS_CREATE)
+        how |= O_CREAT | O_EXCL;
+    st = posix_open_regular(dir, name, how, &f->fd, NULL, NULL);
+    if (st != ODB_OK)
+        goto done;
+    advise_access(f->fd, flags);
+    *out = &f->base;
+    f = NULL;
+done:
+    if (f)
+        posix_file_close(&f->base);
+    return st;
+}
+
+void posix_file_close(struct os_file *base)
+{
+    struct posix_file *f = (struct posix_file *)(void *)base;
+
+    if (f->fd >= 0)
+        (void)close(f->fd); /* its errors were sync's to report */
+    os_file_release(base);
+    mem_free(f);
+}
+
+odb_status posix_size(struct os_file *f, uint64_t *out)
+{
+    struct stat s;
+
+    if (fstat(fd_of(f), &s) != 0)
+        return posix_error(errno, "stat", NULL, f->name);
+    *out = (uint64_t)s.st_size;
+    return ODB_OK;
+}
+
+odb_status posix_read(struct os_file *f, uint64_t off, void *data, size_t len, size_t *got)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = pread(fd_of(f), (uint8_t *)data + done, len - done, (off_t)(off + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return posix_error(errno, "read", NULL, f->name);
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    *got = done;
+    return ODB_OK;
+}
+
+odb_status posix_check_limit(const char *name, uint64_t end)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY &&
+        end > (uint64_t)r.rlim_cur)
+        return posix_error(EFBIG, "write", NULL, name);
+    return ODB_OK;
+}
+
+odb_status posix_write_all(int fd, const char *name, uint64_t off, const void *data, size_t len)
+{
+    odb_status st = posix_check_limit(name, off + len);
+    size_t done = 0;
+
+    if (st != ODB_OK)
+        return st;
+    while (done < len) {
+        ssize_t n = pwrite(fd, (const uint8_t *)data + done, len - done, (off_t)(off + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) /* 0 for a request that is not empty: nothing we could wait for */
+            return posix_error(n < 0 ? errno : EIO, "write", NULL, name);
+        done += (size_t)n;
+    }
+    return ODB_OK;
+}
+
+odb_status posix_write(struct os_file *f, uint64_t off, const void *data, size_t len)
+{
+    return posix_write_all(fd_of(f), f->name, off, data, len);
+}
+
+odb_status posix_sync(struct os_file *f)
+{
+    int err = posix_sync_fd(fd_of(f), true);
+
+    return err ? posix_error(err, "sync", NULL, f->name) : ODB_OK;
+}
+
+void posix_write_behind(struct os_file *f, uint64_t off, uint64_t len)
+{
+#if defined(__linux__) && defined(SYNC_FILE_RANGE_WRITE)
+    /* without the WAIT flags it neither waits nor takes an error that sync must report */
+    (void)sync_file_range(fd_of(f), (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)f;
+    (void)off;
+    (void)len;
+#endif
+}
+
+void posix_read_ahead(struct os_file *f, uint64_t off, size_t len)
+{
+#ifdef POSIX_FADV_WILLNEED
+    (void)posix_fadvise(fd_of(f), (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
+#else
+    (void)f;
+    (void)off;
+    (void)len;
+#endif
+}
+
+odb_status posix_write_zeros(int fd, const char *name, uint64_t off, uint64_t len)
+{
+    size_t room = len < POSIX_ZEROS_LEN ? (size_t)len : POSIX_ZEROS_LEN;
+    uint8_t *zeros = mem_zalloc(1, room);
+    odb_status st = ODB_OK;
+
+    if (!zeros)
+        return err_set(ODB_NOMEM, "no memory to reserve space in %s", name);
+    while (len > 0 && st == ODB_OK) {
+        size_t n = len < room ? (size_t)len : room;
+
+        st = posix_write_all(fd, name, off, zeros, n);
+        off += n;
+        len -= n;
+    }
+    mem_free(zeros);
+    return st;
+}
+
+/* ODB_UNSUPPORTED, without words, where the file system has no such call. */
+static odb_status reserve_blocks(const struct os_file *f, uint64_t off, uint64_t len)
+{
+#ifdef __linux__
+    int r;
+
+    do
+        r = fallocate(fd_of(f), 0, (off_t)off, (off_t)len);
+    while (r != 0 && errno == EINTR);
+    if (r == 0)
+        return ODB_OK;
+    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+        return posix_error(errno, "reserve space in", NULL, f->name);
+#else
+    (void)f;
+    (void)off;
+    (void)len;
+#endif
+    return ODB_UNSUPPORTED;
+}
+
+odb_status posix_reserve(struct os_file *f, uint64_t off, uint64_t len, bool written)
+{
+    uint64_t end = off + len, size = 0;
+    odb_status st = posix_check_limit(f->name, end);
+
+    if (st != ODB_OK)
+        return st;
+    st = posix_size(f, &size);
+    if (st != ODB_OK)
+        return st;
+    if (!written || off < size) { /* holes before the end can only be filled this way */
+        uint64_t upto = written && size < end ? size : end;
+
+        st = reserve_blocks(f, off, upto - off);
+        if (st != ODB_OK && st != ODB_UNSUPPORTED)
+            return st;
+        if (!written && st == ODB_OK)
+            return ODB_OK;
+    }
+    /* A gap between the end and `off` stays a hole, as it would with fallocate. */
+    if (size < off)
+        size = off;
+    return size < end ? posix_write_zeros(fd_of(f), f->name, size, end - size) : ODB_OK;
+}
+
+odb_status posix_truncate(struct os_file *f, uint64_t size)
+{
+    uint64_t now = 0;
+    odb_status st = posix_size(f, &now);
+    int r;
+
+    if (st == ODB_OK && size > now)
+        st = posix_check_limit(f->name, size);
+    if (st != ODB_OK)
+        return st;
+    do
+        r = ftruncate(fd_of(f), (off_t)size);
+    while (r != 0 && errno == EINTR);
+    return r == 0 ? ODB_OK : posix_error(errno, "truncate", NULL, f->name);
+}

@@ -1,0 +1,211 @@
+/* os/posix_ring.c -- the file behind the commit ring: written, mapped shared, locked in memory.
+ *
+ *     RING.new  --zeros, fdatasync, mmap, mlock-->  rename  -->  RING
+ *
+ * Stores into the map go to the kernel's page cache, where they outlive the process. The hazards of
+ * a mapped file and what is done about each:
+ *
+ * 1. A store must never need a block, or a full disk is a SIGBUS. Every byte of a ring is written
+ *    and synced before it is mapped. A ring that came here as a copy may be sparse, or on XFS share
+ *    its blocks with the original: it is written over with its own content first. Copy-on-write file
+ *    systems, where no block is ever safely ours, and those whose pages live elsewhere are refused.
+ * 2. A store must not fault for long: the pages are locked. Where the host's limit refuses that, so
+ *    do we, rather than take stalls inside a commit.
+ * 3. A forked child must not scribble: the map is not inherited.
+ * 4. A ring never appears half made: until the rename it has another name, which the next try
+ *    removes. The name is not synced here: what a power cut takes, the ring never promised.
+ *
+ * A file that somebody truncates while we run still means SIGBUS; the directory is ours (0600, 0700,
+ * the lock).
+ */
+#include "os/posix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/vfs.h>
+#endif
+
+#include "base/alloc.h"
+
+#define RING_COPY_LEN ((size_t)64 << 10)
+
+struct posix_ring {
+    struct os_ring base;
+};
+
+#ifdef __linux__
+#define RING_FS_XFS 0x58465342U
+
+/* File systems that overwrite in place, by the magic number of statfs(2). What is not listed
+ * (btrfs, zfs, bcachefs, overlay, nfs, smb, ceph, 9p, fuse, ...) is refused. */
+static const uint32_t ring_fs_trusted[] = {
+    0xEF53U,                  /* ext2, ext3, ext4 */
+    RING_FS_XFS, 0xF2F52010U, /* f2fs: overwrites mapped pages from space it holds back */
+    0x01021994U,              /* tmpfs */
+    0x858458F6U,              /* ramfs */
+    0x3153464AU,              /* jfs */
+};
+#endif
+
+/* ODB_OK on a file system whose mapped files can be trusted. *may_share: blocks of a file may
+ * belong to another file as well. */
+static odb_status ring_check_fs(const struct os_dir *dir, bool *may_share)
+{
+#ifdef __linux__
+    struct statfs s;
+    uint32_t magic;
+
+    if (fstatfs(posix_dir_fd(dir), &s) != 0)
+        return posix_error(errno, "statfs", NULL, dir->path);
+    magic = (uint32_t)s.f_type;
+    *may_share = magic == RING_FS_XFS;
+    for (size_t i = 0; i < sizeof ring_fs_trusted / sizeof ring_fs_trusted[0]; i++)
+        if (ring_fs_trusted[i] == magic)
+            return ODB_OK;
+    return err_set(ODB_UNSUPPORTED, "%s: no commit ring on this kind of file system (0x%lx)",
+                   dir->path, (unsigned long)magic);
+#else
+    *may_share = true;
+    return err_set(ODB_UNSUPPORTED, "%s: no commit ring on this system", dir->path);
+#endif
+}
+
+/* Map and lock `fd` into `r`. */
+static odb_status ring_map(struct posix_ring *r, int fd, const char *name, size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (p == MAP_FAILED)
+        return err_set(ODB_UNSUPPORTED, "map %s: %s", name, strerror(errno));
+    if (mlock(p, size) != 0) {
+        odb_status st = err_set(ODB_UNSUPPORTED,
+                                "lock %zu bytes of %s in memory: %s (see "
+                                "'ulimit -l')",
+                                size, name, strerror(errno));
+        (void)munmap(p, size);
+        return st;
+    }
+#ifdef MADV_DONTFORK
+    if (madvise(p, size, MADV_DONTFORK) != 0) {
+        odb_status st =
+            err_set(ODB_UNSUPPORTED, "keep %s from children: %s", name, strerror(errno));
+        (void)munmap(p, size);
+        return st;
+    }
+#endif
+    r->base.view = (struct os_ring_view){p, size, NULL};
+    return ODB_OK;
+}
+
+/* Write the file over with what it holds, so that every block exists and is its own. */
+static odb_status ring_own_blocks(int fd, const char *name, size_t size)
+{
+    uint8_t *copy = mem_alloc(RING_COPY_LEN);
+    odb_status st = ODB_OK;
+    int err;
+
+    if (!copy)
+        return err_set(ODB_NOMEM, "no memory to open %s", name);
+    for (size_t off = 0; off < size && st == ODB_OK;) {
+        size_t want = size - off < RING_COPY_LEN ? size - off : RING_COPY_LEN;
+        ssize_t n = pread(fd, copy, want, (off_t)off);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            st = posix_error(n < 0 ? errno : EIO, "read", NULL, name);
+            break;
+        }
+        st = posix_write_all(fd, name, off, copy, (size_t)n);
+        off += (size_t)n;
+    }
+    mem_free(copy);
+    if (st != ODB_OK)
+        return st;
+    err = posix_sync_fd(fd, true);
+    return err ? posix_error(err, "sync", NULL, name) : ODB_OK;
+}
+
+/* Make a new ring under another name and put it in place once it is whole and mapped. */
+static odb_status ring_create(struct posix_ring *r, struct os_dir *dir, const char *name,
+                              size_t size)
+{
+    char fresh[300]; /* a name has at most 255 bytes (os.c, 1) */
+    odb_status st;
+    int fd, err;
+
+    (void)snprintf(fresh, sizeof fresh, "%s.new", name);
+    (void)unlinkat(posix_dir_fd(dir), fresh, 0); /* of a try that a crash cut short */
+    fd = posix_open_at(dir, fresh, O_RDWR | O_CREAT | O_EXCL);
+    if (fd < 0)
+        return posix_error(errno, "create", dir->path, fresh);
+    st = posix_write_zeros(fd, fresh, 0, size);
+    if (st != ODB_OK)
+        goto done;
+    err = posix_sync_fd(fd, true); /* without it the blocks are promised, not there: see 1 */
+    if (err) {
+        st = posix_error(err, "sync", dir->path, fresh);
+        goto done;
+    }
+    st = ring_map(r, fd, name, size);
+    if (st != ODB_OK)
+        goto done;
+    if (renameat(posix_dir_fd(dir), fresh, posix_dir_fd(dir), name) != 0)
+        st = posix_error(errno, "rename", dir->path, fresh);
+done:
+    if (st != ODB_OK)
+        (void)unlinkat(posix_dir_fd(dir), fresh, 0); /* else the next try does */
+    (void)close(fd);
+    return st;
+}
+
+odb_status posix_ring_open(struct os_dir *dir, const char *name, size_t size, struct os_ring **out)
+{
+    struct posix_ring *r = mem_zalloc(1, sizeof *r);
+    uint64_t has_size = 0, blocks = 0;
+    bool may_share = false;
+    odb_status st;
+    int fd = -1;
+
+    if (!r)
+        return err_set(ODB_NOMEM, "no memory to open %s", name);
+    r->base.os = dir->os;
+    st = ring_check_fs(dir, &may_share);
+    if (st != ODB_OK)
+        goto done;
+    st = posix_open_regular(dir, name, O_RDWR, &fd, &has_size, &blocks);
+    if (st == ODB_ABSENT || (st == ODB_OK && has_size != size)) {
+        st = ring_create(r, dir, name, size);
+        goto done;
+    }
+    if (st != ODB_OK)
+        goto done;
+    if (may_share || blocks * 512 < size) {
+        st = ring_own_blocks(fd, name, size);
+        if (st != ODB_OK)
+            goto done;
+    }
+    st = ring_map(r, fd, name, size);
+done:
+    if (fd >= 0)
+        (void)close(fd); /* the map holds the file */
+    if (st == ODB_OK)
+        *out = &r->base;
+    else
+        posix_ring_close(&r->base);
+    return st;
+}
+
+void posix_ring_close(struct os_ring *base)
+{
+    struct posix_ring *r = (struct posix_ring *)(void *)base;
+
+    if (base->view.base)
+        (void)munmap(base->view.base,
+                     base->view.size); /* fails in a child, which has no such map */
+    mem_free(r);
+}
