@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
-#define ODB_API __attribute__((visibility("default")))
+#define ODB_API        __attribute__((visibility("default")))
 #define ODB_MUST_CHECK __attribute__((warn_unused_result))
 #else
 #define ODB_API

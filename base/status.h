@@ -6,12 +6,12 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define ODB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define ODB_LIKELY(x) __builtin_expect(!!(x), 1)
-#define ODB_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define ODB_PREFETCH(p) __builtin_prefetch(p)
+#define ODB_LIKELY(x)         __builtin_expect(!!(x), 1)
+#define ODB_UNLIKELY(x)       __builtin_expect(!!(x), 0)
+#define ODB_PREFETCH(p)       __builtin_prefetch(p)
 #else
 #define ODB_PRINTF(fmt, args)
-#define ODB_LIKELY(x) (x)
+#define ODB_LIKELY(x)   (x)
 #define ODB_UNLIKELY(x) (x)
 #define ODB_PREFETCH(p) ((void)(p))
 #endif
@@ -36,6 +36,13 @@ ODB_MUST_CHECK odb_status err_corrupt(const char *file, uint64_t off, const char
  * thread that asks about it. `out` has ERR_TEXT_MAX bytes. */
 void err_save(char *out);
 odb_status err_restore(odb_status st, const char *text);
+
+/* For a result that changes nothing; the call says why. (gcc does not take a cast to void for an
+ * answer.) */
+static inline void err_ignore(odb_status st)
+{
+    (void)st;
+}
 
 /* A number that stays the same for a thread's life and differs between most threads: picks a stripe
  * of a counter. */

@@ -24,7 +24,8 @@ struct batch_op {
 void batch_release(struct batch *b);
 void batch_clear(struct batch *b);
 /* Sizes are checked: ODB_TOO_LARGE, ODB_NOMEM; the batch is unchanged then. */
-ODB_MUST_CHECK odb_status batch_put(struct batch *b, uint32_t family, odb_slice key, odb_slice value);
+ODB_MUST_CHECK odb_status batch_put(struct batch *b, uint32_t family, odb_slice key,
+                                    odb_slice value);
 ODB_MUST_CHECK odb_status batch_delete(struct batch *b, uint32_t family, odb_slice key);
 /* Take foreign bytes: checked op by op; ODB_INVALID when malformed. */
 ODB_MUST_CHECK odb_status batch_from_bytes(struct batch *b, odb_slice bytes);

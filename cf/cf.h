@@ -17,29 +17,29 @@
 #include "os/os.h"
 
 struct cf_set;
-struct cf;          /* one family; valid until the set is closed, also after a drop */
+struct cf; /* one family; valid until the set is closed, also after a drop */
 struct cf_snapshot;
 struct cf_iter;
 
-#define CF_NAME_MAX 128
+#define CF_NAME_MAX  128
 #define CF_COUNT_MAX 65536
 
 enum cf_durability { CF_NONE = 1, CF_OS = 2, CF_FULL = 3 };
 
 struct cf_set_options {
     struct os *os;
-    bool create;           /* make the database when it is not there */
-    bool must_be_new;      /* ODB_EXISTS when it is there */
+    bool create;      /* make the database when it is not there */
+    bool must_be_new; /* ODB_EXISTS when it is there */
     bool is_readonly;
     enum cf_durability durability; /* of commits that do not say */
     size_t ring_size;
     uint64_t log_segment_size;
-    uint64_t log_limit;    /* flush the family that holds the oldest log when all segments exceed it */
+    uint64_t log_limit; /* flush the family that holds the oldest log when all segments exceed it */
     size_t cache_bytes;
-    size_t memory_budget;  /* memtables + cache + indexes + filters; 0: none */
+    size_t memory_budget; /* memtables + cache + indexes + filters; 0: none */
     uint32_t open_tables;
-    unsigned threads;      /* background workers; 0: cf_work() */
-    struct lsm_options family; /* for families that say nothing else */
+    unsigned threads;            /* background workers; 0: cf_work() */
+    struct lsm_options family;   /* for families that say nothing else */
     const char *const *families; /* created at once when the database is new */
     uint32_t family_count;
     bool create_missing_families;
@@ -99,8 +99,8 @@ ODB_MUST_CHECK odb_status cf_multiget(struct cf_set *s, struct cf *cf,
                                       const struct cf_snapshot *snap, const odb_slice *keys,
                                       size_t n, struct lsm_value *out, odb_status *each);
 ODB_MUST_CHECK odb_status cf_iter_new(struct cf_set *s, struct cf *cf,
-                                      const struct cf_snapshot *snap,
-                                      const struct lsm_range *range, struct lsm_iter **out);
+                                      const struct cf_snapshot *snap, const struct lsm_range *range,
+                                      struct lsm_iter **out);
 /* The same walk from another moment; the iterator stands nowhere afterwards. */
 ODB_MUST_CHECK odb_status cf_iter_refresh(struct cf_set *s, struct cf *cf,
                                           const struct cf_snapshot *snap, struct lsm_iter **it);
@@ -128,7 +128,7 @@ ODB_MUST_CHECK odb_status cf_verify(struct cf_set *s,
 struct cf_set_stats {
     uint64_t db_id;
     uint64_t visible_seq;
-    uint64_t commits, ops, bytes_in;     /* since open */
+    uint64_t commits, ops, bytes_in; /* since open */
     uint64_t log_bytes, log_files, log_written, syncs;
     uint64_t snapshots, oldest_snapshot_seq, oldest_snapshot_age_ms;
     uint64_t cache_bytes, memtable_bytes;

@@ -41,8 +41,8 @@ struct lsm_edit_remove {
 
 struct lsm_edit {
     uint32_t family;
-    bool has_flushed;      /* flushed_lsn is meaningful */
-    uint64_t flushed_lsn;  /* nothing below this LSN is needed from the log for this family */
+    bool has_flushed;     /* flushed_lsn is meaningful */
+    uint64_t flushed_lsn; /* nothing below this LSN is needed from the log for this family */
     struct lsm_edit_add *add;
     uint32_t add_count;
     struct lsm_edit_remove *remove;
@@ -50,10 +50,11 @@ struct lsm_edit {
 };
 
 void lsm_edit_release(struct lsm_edit *e);
-/* Bytes for the manifest and back (lsm/edit.c draws them). Decoding trusts nothing; false:
- * malformed, `out` is empty. */
+/* Bytes for the manifest and back (lsm/edit.c draws them). Decoding trusts nothing: ODB_OK with
+ * *is_malformed set and `out` empty when the bytes make no sense; ODB_NOMEM. */
 ODB_MUST_CHECK odb_status lsm_edit_encode(const struct lsm_edit *e, struct buf *out);
-ODB_MUST_CHECK odb_status lsm_edit_decode(odb_slice bytes, struct lsm_edit *out, bool *is_malformed);
+ODB_MUST_CHECK odb_status lsm_edit_decode(odb_slice bytes, struct lsm_edit *out,
+                                          bool *is_malformed);
 
 /* ---- what a tree gets from above ---- */
 
@@ -88,17 +89,17 @@ struct lsm_env {
 };
 
 struct lsm_options {
-    size_t write_buffer;       /* a memtable is full at this size */
-    uint32_t max_buffers;      /* memtables at once, the active one included; at least 2 */
+    size_t write_buffer;  /* a memtable is full at this size */
+    uint32_t max_buffers; /* memtables at once, the active one included; at least 2 */
     uint64_t target_file_size;
-    uint32_t l0_trigger;       /* merge level 0 from this many tables on */
-    uint64_t level_base;       /* bytes of the first level below 0 */
+    uint32_t l0_trigger; /* merge level 0 from this many tables on */
+    uint64_t level_base; /* bytes of the first level below 0 */
     uint32_t multiplier;
     uint32_t block_size;
     enum codec codec;
     int lz4_acceleration;
     uint32_t bits_per_key;
-    uint32_t split;            /* at most so many jobs for one merge */
+    uint32_t split; /* at most so many jobs for one merge */
     bool auto_compact;
 };
 
@@ -148,13 +149,17 @@ ODB_MUST_CHECK odb_status lsm_prepare_switch(struct lsm_tree *t);
  * everything below LSN `lsn` and up to sequence number `last_seq`; the fresh one takes its place. A
  * flush is scheduled. Does nothing when no fresh one is at hand or the active one is empty. */
 void lsm_switch(struct lsm_tree *t, uint64_t lsn, uint64_t last_seq);
+/* Under the commit lock, and only when every commit so far is visible: an empty active memtable
+ * begins at `lsn` from now on, so that an idle family pins no old log. */
+void lsm_note_idle(struct lsm_tree *t, uint64_t lsn);
 /* Block until a memtable is free, running jobs where there are no threads. Not under any lock. */
 ODB_MUST_CHECK odb_status lsm_wait_room(struct lsm_tree *t);
+/* Try again what a full disk stopped. The failure that still stands, or ODB_OK. */
+ODB_MUST_CHECK odb_status lsm_resume(struct lsm_tree *t);
 /* The delay a write of `bytes` owes to flush and merge, nanoseconds; 0 most of the time. Grows
  * smoothly with what is queued (lsm/pressure.c). */
 uint64_t lsm_delay_ns(struct lsm_tree *t, size_t bytes);
-/* LSN below which this family needs nothing from the log; UINT64_MAX when it holds nothing that is
- * not in tables. */
+/* LSN below which this family needs nothing from the log: where its oldest memtable begins. */
 uint64_t lsm_needed_lsn(struct lsm_tree *t);
 
 /* ---- reading ---- */
