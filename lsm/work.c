@@ -29,6 +29,7 @@
 
 /* Wait a little for background work; where no threads run, do some of it. Under sched_lock, which is
  * let go meanwhile. */
+static void wait_for_work(struct lsm_tree *t) ODB_REQUIRES(t->sched_lock);
 static void wait_for_work(struct lsm_tree *t)
 {
     if (exec_has_threads(t->env->exec)) {
