@@ -1,0 +1,551 @@
+/* tests/lsm/test_tree.c -- a tree against a sorted array that keeps every version.
+ *
+ * The test plays the part of cf/: it hands out sequence numbers and file numbers, lists the
+ * snapshots, and takes every edit for durable. Jobs run in this thread (no workers), at random
+ * moments, so one seed gives one history.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/hash.h"
+#include "lsm/tree_priv.h"
+#include "tests/lib/test_alloc.h"
+
+/* ---- chance ---- */
+
+static uint64_t seed_now;
+
+static uint32_t rnd(uint32_t below)
+{
+    seed_now ^= seed_now << 13;
+    seed_now ^= seed_now >> 7;
+    seed_now ^= seed_now << 17;
+    return (uint32_t)((seed_now >> 20) % below);
+}
+
+static uint64_t pick_seed(void)
+{
+    const char *text = getenv("ODB_TEST_SEED");
+    uint64_t seed = text ? strtoull(text, NULL, 0) : 20260101 + (uint64_t)getpid() * 7919;
+
+    print_message("ODB_TEST_SEED=%llu\n", (unsigned long long)seed);
+    return seed ? seed : 1;
+}
+
+/* ---- the model: every version of every key, by key then newest first ---- */
+
+struct version_of {
+    char key[48];
+    uint64_t seq;
+    bool is_delete;
+    char value[24];
+};
+
+#define MODEL_MAX 60000
+
+struct world {
+    struct os_dir *dir;
+    struct epoch epoch;
+    struct sst_store *store;
+    struct exec *exec;
+    struct lsm_env env;
+    struct lsm_tree *tree;
+    uint64_t next_file;
+    uint64_t seq;
+    uint64_t lsn;
+    uint64_t snapshot[8];
+    uint32_t snapshot_count;
+    struct version_of *model;
+    uint32_t model_count;
+    char path[64];
+};
+
+static int model_order(const char *a, uint64_t a_seq, const char *b, uint64_t b_seq)
+{
+    int c = strcmp(a, b);
+
+    return c ? c : (a_seq < b_seq) - (a_seq > b_seq);
+}
+
+static uint32_t model_lower(const struct world *w, const char *key, uint64_t seq)
+{
+    uint32_t lo = 0, hi = w->model_count;
+
+    while (lo < hi) {
+        uint32_t mid = (lo + hi) / 2;
+
+        if (model_order(w->model[mid].key, w->model[mid].seq, key, seq) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void model_add(struct world *w, const struct version_of *v)
+{
+    uint32_t at = model_lower(w, v->key, v->seq);
+
+    assert_true(w->model_count < MODEL_MAX);
+    memmove(&w->model[at + 1], &w->model[at], (w->model_count - at) * sizeof *v);
+    w->model[at] = *v;
+    w->model_count++;
+}
+
+static const struct version_of *model_get(const struct world *w, const char *key, uint64_t seq)
+{
+    uint32_t at = model_lower(w, key, seq);
+
+    if (at == w->model_count || strcmp(w->model[at].key, key) != 0 || w->model[at].is_delete)
+        return NULL;
+    return &w->model[at];
+}
+
+/* The live keys at `seq`, in order. */
+static uint32_t model_live(const struct world *w, uint64_t seq, const struct version_of **out)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < w->model_count;) {
+        const char *key = w->model[i].key;
+        bool done = false;
+
+        for (; i < w->model_count && strcmp(w->model[i].key, key) == 0; i++)
+            if (!done && w->model[i].seq <= seq) {
+                if (!w->model[i].is_delete)
+                    out[n++] = &w->model[i];
+                done = true;
+            }
+    }
+    return n;
+}
+
+/* ---- the part of cf/ ---- */
+
+static uint64_t give_file_no(void *owner)
+{
+    return ++((struct world *)owner)->next_file;
+}
+
+static odb_status take_edit(void *owner, const struct lsm_edit *edit, void (*apply)(void *),
+                            void *arg)
+{
+    struct buf bytes = {0};
+    struct lsm_edit back;
+    bool is_malformed;
+
+    (void)owner;
+    if (lsm_edit_encode(edit, &bytes) == ODB_OK &&
+        lsm_edit_decode(buf_slice(&bytes), &back, &is_malformed) == ODB_OK) {
+        assert_false(is_malformed);
+        lsm_edit_release(&back);
+    }
+    buf_release(&bytes);
+    apply(arg);
+    return ODB_OK;
+}
+
+static odb_status list_snapshots(void *owner, uint64_t **out, uint32_t *count)
+{
+    struct world *w = owner;
+
+    *out = mem_array(w->snapshot_count + 1, sizeof **out);
+    if (!*out)
+        return ODB_NOMEM;
+    for (uint32_t i = 0; i < w->snapshot_count; i++)
+        (*out)[i] = w->snapshot[i];
+    (*out)[w->snapshot_count] = w->seq;
+    *count = w->snapshot_count + 1;
+    return ODB_OK;
+}
+
+static void all_is_visible(void *owner, uint64_t seq)
+{
+    (void)owner;
+    (void)seq;
+}
+
+static void was_flushed(void *owner)
+{
+    (void)owner;
+}
+
+static void has_failed(void *owner, odb_status st)
+{
+    (void)owner;
+    fail_msg("background work failed: %s: %s", odb_status_name(st), odb_error_text());
+}
+
+static void write_one(struct world *w, const char *key, const char *value)
+{
+    struct version_of v = {.seq = ++w->seq, .is_delete = value == NULL};
+    odb_slice k = odb_s(key), val = value ? odb_s(value) : odb_bytes(NULL, 0);
+    struct memtable_room room;
+    struct memtable *m = lsm_active(w->tree);
+
+    snprintf(v.key, sizeof v.key, "%s", key);
+    snprintf(v.value, sizeof v.value, "%s", value ? value : "");
+    assert_int_equal(memtable_reserve(m, memtable_entry_bytes(k.size, val.size), 1, &room), ODB_OK);
+    memtable_insert(m, &room, memtable_prepare(&room, k, val),
+                    trailer_make(v.seq, value ? KIND_PUT : KIND_DELETE));
+    memtable_return(m, &room);
+    w->lsn += 100;
+    model_add(w, &v);
+}
+
+static void switch_memtable(struct world *w)
+{
+    odb_status st = lsm_prepare_switch(w->tree);
+
+    if (st == ODB_AGAIN) {
+        assert_int_equal(lsm_wait_room(w->tree), ODB_OK);
+        st = lsm_prepare_switch(w->tree);
+    }
+    assert_int_equal(st, ODB_OK);
+    lsm_switch(w->tree, w->lsn, w->seq);
+    lsm_start(w->tree);
+}
+
+static void world_open(struct world *w, unsigned threads)
+{
+    struct lsm_options opt = {.write_buffer = 16384,
+                              .max_buffers = 3,
+                              .target_file_size = 4096,
+                              .l0_trigger = 2,
+                              .level_base = 8192,
+                              .multiplier = 4,
+                              .block_size = 512,
+                              .codec = CODEC_LZ4,
+                              .bits_per_key = 10,
+                              .split = 4,
+                              .auto_compact = true};
+    struct sst_store_options so = {
+        .db_id = 77, .cache_bytes = 65536, .open_tables = 16, .verify_on_read = true};
+
+    memset(w, 0, sizeof *w);
+    w->model = malloc(MODEL_MAX * sizeof *w->model);
+    snprintf(w->path, sizeof w->path, "/tmp/odb-tree-XXXXXX");
+    assert_non_null(mkdtemp(w->path));
+    assert_int_equal(os_dir_open(os_posix(), w->path, 0, &w->dir), ODB_OK);
+    epoch_init(&w->epoch);
+    so.os = os_posix();
+    so.dir = w->dir;
+    so.epoch = &w->epoch;
+    assert_int_equal(sst_store_new(&so, &w->store), ODB_OK);
+    assert_int_equal(exec_new(threads, &w->exec), ODB_OK);
+    w->env = (struct lsm_env){.os = os_posix(),
+                              .dir = w->dir,
+                              .db_id = 77,
+                              .epoch = &w->epoch,
+                              .tables = w->store,
+                              .exec = w->exec,
+                              .owner = w,
+                              .new_file_no = give_file_no,
+                              .log_edit = take_edit,
+                              .snapshots = list_snapshots,
+                              .wait_visible = all_is_visible,
+                              .flushed = was_flushed,
+                              .failed = has_failed};
+    assert_int_equal(lsm_new(&w->env, 1, "test", &opt, &w->tree), ODB_OK);
+    assert_int_equal(lsm_open_memtable(w->tree, 0), ODB_OK);
+    lsm_start(w->tree);
+}
+
+static bool remove_entry(void *arg, const char *name)
+{
+    odb_status st = os_remove(arg, name);
+
+    assert_int_equal(st, ODB_OK);
+    return true;
+}
+
+static void world_close(struct world *w)
+{
+    lsm_stop(w->tree);
+    lsm_free(w->tree);
+    epoch_release(&w->epoch);
+    exec_free(w->exec);
+    sst_store_free(w->store);
+    assert_int_equal(os_dir_list(w->dir, remove_entry, w->dir), ODB_OK);
+    os_dir_close(w->dir);
+    rmdir(w->path);
+    free(w->model);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
+/* ---- checks ---- */
+
+static void check_get(struct world *w, const char *key, uint64_t seq)
+{
+    const struct version_of *want = model_get(w, key, seq);
+    struct epoch_guard g = epoch_enter(&w->epoch);
+    const struct lsm_view *v = lsm_view(w->tree);
+    odb_slice k = odb_s(key);
+    struct lsm_value got;
+    odb_status st = lsm_get(w->tree, v, k, hash64(k.data, k.size), seq, &got);
+
+    assert_int_equal(st, want ? ODB_OK : ODB_ABSENT);
+    if (want) {
+        lsm_value_pin(w->tree, &got);
+        epoch_leave(g);
+        assert_true(odb_slice_equal(got.data, odb_s(want->value)));
+        lsm_value_unpin(w->tree, &got);
+    } else {
+        epoch_leave(g);
+    }
+}
+
+static struct lsm_iter *open_iter(struct world *w, uint64_t seq, const struct lsm_range *r)
+{
+    struct epoch_guard g = epoch_enter(&w->epoch);
+    struct lsm_iter *it = NULL;
+
+    assert_int_equal(lsm_iter_new(w->tree, lsm_view(w->tree), seq, r, &it), ODB_OK);
+    epoch_leave(g);
+    return it;
+}
+
+static void check_at(struct lsm_iter *it, const struct version_of **live, uint32_t n, int64_t at)
+{
+    if (at < 0 || at >= n) {
+        assert_false(lsm_iter_valid(it));
+        assert_int_equal(lsm_iter_status(it), ODB_OK);
+        return;
+    }
+    assert_true(lsm_iter_valid(it));
+    assert_true(odb_slice_equal(lsm_iter_key(it), odb_s(live[at]->key)));
+    assert_true(odb_slice_equal(lsm_iter_value(it), odb_s(live[at]->value)));
+}
+
+static void make_key(char *out, uint32_t universe)
+{
+    uint32_t k = rnd(universe);
+
+    if (k % 3 == 0)
+        sprintf(out, "%u", k);
+    else
+        sprintf(out, "a/shared/prefix/%u/%s", k / 7, k % 7 ? "tail" : "");
+}
+
+/* A long walk on one iterator: seeks, steps, turns. */
+static void check_walk(struct world *w, uint64_t seq, uint32_t universe, int steps, bool bounded)
+{
+    const struct version_of **live = malloc((w->model_count + 1) * sizeof *live);
+    uint32_t n = model_live(w, seq, live), first = 0, end = n;
+    char lower[48], upper[48], key[48];
+    struct lsm_range r = {0};
+    struct lsm_iter *it;
+    int64_t at = -1;
+
+    if (bounded) {
+        make_key(lower, universe);
+        make_key(upper, universe);
+        r.lower = odb_s(lower);
+        r.upper = odb_s(upper);
+        while (first < n && strcmp(live[first]->key, lower) < 0)
+            first++;
+        while (end > first && strcmp(live[end - 1]->key, upper) >= 0)
+            end--;
+    }
+    it = open_iter(w, seq, &r);
+    live += first;
+    n = end - first;
+    for (int i = 0; i < steps; i++) {
+        bool ok;
+
+        switch (at < 0 || at >= n ? rnd(4) : rnd(20)) {
+        case 0:
+            ok = lsm_iter_first(it);
+            at = 0;
+            break;
+        case 1:
+            ok = lsm_iter_last(it);
+            at = (int64_t)n - 1;
+            break;
+        case 2:
+            make_key(key, universe);
+            ok = lsm_iter_seek(it, odb_s(key));
+            for (at = 0; at < n && strcmp(live[at]->key, key) < 0;)
+                at++;
+            break;
+        case 3:
+            make_key(key, universe);
+            ok = lsm_iter_seek_for_prev(it, odb_s(key));
+            for (at = (int64_t)n - 1; at >= 0 && strcmp(live[at]->key, key) > 0;)
+                at--;
+            break;
+        default:
+            if (rnd(2)) {
+                ok = lsm_iter_next(it);
+                at++;
+            } else {
+                ok = lsm_iter_prev(it);
+                at--;
+            }
+        }
+        assert_int_equal(ok, lsm_iter_valid(it));
+        check_at(it, live, n, at);
+    }
+    lsm_iter_free(it);
+    free(live - first);
+}
+
+static void run_random(unsigned threads, int ops)
+{
+    struct world w;
+    uint32_t universe = 300;
+    char key[48], value[24];
+
+    seed_now = pick_seed();
+    world_open(&w, threads);
+    for (int i = 0; i < ops; i++) {
+        uint32_t what = rnd(1000);
+        uint64_t at = w.snapshot_count && rnd(2) ? w.snapshot[rnd(w.snapshot_count)] : w.seq;
+
+        make_key(key, universe);
+        if (what < 600) {
+            sprintf(value, "v%llu-%u", (unsigned long long)w.seq, rnd(100));
+            write_one(&w, key, value);
+        } else if (what < 750) {
+            write_one(&w, key, NULL);
+        } else if (what < 930) {
+            check_get(&w, key, at);
+        } else if (what < 940) {
+            check_walk(&w, at, universe, 60, rnd(2));
+        } else if (what < 955) {
+            switch_memtable(&w);
+        } else if (what < 985) {
+            if (!threads)
+                (void)exec_run_one(w.exec);
+        } else if (what < 990 && !threads) { /* the list is read by jobs: only in this thread */
+            if (w.snapshot_count < 8 &&
+                (!w.snapshot_count || w.snapshot[w.snapshot_count - 1] < w.seq))
+                w.snapshot[w.snapshot_count++] = w.seq;
+        } else if (what < 993 && !threads && w.snapshot_count) {
+            uint32_t gone = rnd(w.snapshot_count);
+
+            memmove(&w.snapshot[gone], &w.snapshot[gone + 1],
+                    (--w.snapshot_count - gone) * sizeof w.snapshot[0]);
+        } else if (what < 994) {
+            switch_memtable(&w);
+            assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+        } else if (what == 994) {
+            char other[48];
+
+            make_key(other, universe);
+            assert_int_equal(lsm_compact(w.tree, odb_s(strcmp(key, other) < 0 ? key : other),
+                                         odb_s(strcmp(key, other) < 0 ? other : key), NULL, NULL),
+                             ODB_OK);
+        }
+        if (lsm_is_full(w.tree))
+            switch_memtable(&w);
+    }
+    switch_memtable(&w);
+    assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    assert_int_equal(lsm_verify(w.tree, NULL, NULL), ODB_OK);
+    check_walk(&w, w.seq, universe, 3000, false);
+    assert_int_equal(lsm_compact(w.tree, odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL),
+                     ODB_OK);
+    assert_int_equal(lsm_verify(w.tree, NULL, NULL), ODB_OK);
+    check_walk(&w, w.seq, universe, 3000, true);
+    for (uint32_t i = 0; i < w.snapshot_count; i++)
+        check_walk(&w, w.snapshot[i], universe, 1000, false);
+    world_close(&w);
+}
+
+static int ops_wanted(int normal)
+{
+    const char *text = getenv("ODB_TEST_OPS");
+
+    return text ? atoi(text) : normal;
+}
+
+static void a_tree_answers_like_a_sorted_array(void **state)
+{
+    (void)state;
+    run_random(0, ops_wanted(20000));
+}
+
+static void and_so_it_does_with_workers(void **state)
+{
+    (void)state;
+    run_random(2, ops_wanted(20000));
+}
+
+static void compacting_everything_leaves_only_what_lives(void **state)
+{
+    struct world w;
+    struct lsm_stats stats;
+    char key[48];
+
+    (void)state;
+    world_open(&w, 0);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < 500; i++) {
+            sprintf(key, "k%04d", i);
+            write_one(&w, key, round < 2 && i % 2 ? "x" : NULL);
+            if (lsm_is_full(w.tree))
+                switch_memtable(&w);
+        }
+    switch_memtable(&w);
+    assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    assert_int_equal(lsm_compact(w.tree, odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL),
+                     ODB_OK);
+    lsm_stats(w.tree, &stats);
+    for (int i = 0; i < LSM_LEVELS; i++)
+        assert_int_equal(stats.level[i].entries, 0); /* every key was deleted in the last round */
+    world_close(&w);
+}
+
+static void an_iterator_outlives_the_tables_it_walks(void **state)
+{
+    struct world w;
+    struct lsm_range all = {0};
+    struct lsm_iter *it;
+    char key[48];
+    int n = 0;
+
+    (void)state;
+    world_open(&w, 0);
+    for (int i = 0; i < 400; i++) {
+        sprintf(key, "k%04d", i);
+        write_one(&w, key, "old");
+    }
+    switch_memtable(&w);
+    assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    it = open_iter(&w, w.seq, &all);
+    w.snapshot[w.snapshot_count++] = w.seq;
+    for (int i = 0; i < 400; i++) {
+        sprintf(key, "k%04d", i);
+        write_one(&w, key, NULL);
+    }
+    w.snapshot_count = 0; /* the iterator alone must do */
+    switch_memtable(&w);
+    assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    assert_int_equal(lsm_compact(w.tree, odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL),
+                     ODB_OK);
+    for (bool ok = lsm_iter_first(it); ok; ok = lsm_iter_next(it)) {
+        assert_true(odb_slice_equal(lsm_iter_value(it), odb_s("old")));
+        n++;
+    }
+    assert_int_equal(lsm_iter_status(it), ODB_OK);
+    assert_int_equal(n, 400);
+    lsm_iter_free(it);
+    world_close(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_tree_answers_like_a_sorted_array),
+        cmocka_unit_test(and_so_it_does_with_workers),
+        cmocka_unit_test(compacting_everything_leaves_only_what_lives),
+        cmocka_unit_test(an_iterator_outlives_the_tables_it_walks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
