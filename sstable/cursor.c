@@ -1,0 +1,341 @@
+/* sstable/cursor.c -- an ordered walk over one table (base/cursor.h says what a cursor promises).
+ *
+ *    block 6            block 7                          block 8
+ *    [ . . . . . ]      [ . . . r r r r r . . . ]        [ . . . ]
+ *                               |       |
+ *                             first   first + count      the run: rows decoded into `entry`
+ *
+ * A run is a stretch of rows of one block. After a seek it is a single row, since many seeks are
+ * never stepped on; then 4, 16 and the rest of the block, up to what TCUR_RUN_ROWS and TCUR_RUN_BYTES allow.
+ *
+ * 1. The current block stays where it is while the run is lent out: its frame is pinned, or (in a
+ *    scan) it lies in the cursor's own memory. No epoch is held between calls.
+ * 2. The cursor holds the table, not the ref, and is counted among those who read from its file: the
+ *    store neither closes nor frees it before the cursor goes.
+ * 3. An error stops the walk and sticks; no row is skipped (P8).
+ *
+ * SST_SCAN reads past the cache, 256 KiB at a time (table.c), but takes blocks that are resident
+ * anyway. Other cursors notice that they miss block after block and ask the system to read ahead,
+ * in growing steps.
+ */
+#include "sstable/store.h"
+
+#include <assert.h>
+
+#include "base/alloc.h"
+
+#define TCUR_RUN_ROWS     256u
+#define TCUR_RUN_BYTES    ((size_t)64 << 10) /* of decoded keys; one row at least */
+#define TCUR_RUN_MIN_ROOM 16u
+#define TCUR_AHEAD_MIN    ((size_t)32 << 10)
+#define TCUR_AHEAD_MAX    ((size_t)512 << 10)
+
+#define TCUR_NOWHERE UINT32_MAX /* no block is held */
+
+struct sst_cursor {
+    struct cursor base;
+    struct sst_store *store;
+    struct sst_table *table;
+    unsigned flags;
+
+    uint32_t no; /* of the block held, or TCUR_NOWHERE */
+    const struct block *block;
+    struct sst_frame *frame; /* pinned; NULL when the block is private */
+    struct table_scan scan;
+    struct block scan_block;
+
+    uint32_t first;  /* row of base.run[0] */
+    uint32_t stride; /* rows of the next run */
+    struct entry *entry;
+    uint32_t entry_cap;
+    uint8_t *keys;
+    size_t keys_cap;
+
+    uint32_t missed;    /* the block read last from the file */
+    size_t ahead_len;   /* of the next request to read ahead; 0: not walking in order yet */
+    uint64_t ahead_end; /* what was asked for so far */
+};
+
+static struct sst_cursor *tcur_own(struct cursor *c)
+{
+    return (struct sst_cursor *)(void *)c;
+}
+
+/* ---- blocks ---- */
+
+static void tcur_let_go(struct sst_cursor *c)
+{
+    if (c->frame)
+        sst_frame_unpin(c->frame);
+    c->frame = NULL;
+    c->block = NULL;
+    c->no = TCUR_NOWHERE;
+}
+
+/* Block `no` has to come from the file: is this a walk in order? Then have the system read on. */
+static void tcur_read_ahead(struct sst_cursor *c, uint32_t no)
+{
+    const struct sst_table *t = c->table;
+    uint64_t off = t->index.block_off[no], end = t->footer.filter_off;
+    bool in_order = c->missed != TCUR_NOWHERE && no == c->missed + 1;
+
+    c->missed = no;
+    if (!in_order) {
+        c->ahead_len = 0;
+        c->ahead_end = 0;
+        return;
+    }
+    if (c->ahead_end > off && c->ahead_end - off > c->ahead_len / 2)
+        return;
+    c->ahead_len = c->ahead_len ? c->ahead_len * 2 : TCUR_AHEAD_MIN;
+    if (c->ahead_len > TCUR_AHEAD_MAX)
+        c->ahead_len = TCUR_AHEAD_MAX;
+    if (c->ahead_end < off)
+        c->ahead_end = off;
+    if (c->ahead_end >= end)
+        return;
+    if (end - c->ahead_end > c->ahead_len)
+        end = c->ahead_end + c->ahead_len;
+    os_read_ahead(t->file, c->ahead_end, (size_t)(end - c->ahead_end));
+    c->ahead_end = end;
+}
+
+/* The frame of block `no`, pinned, into *out; NULL there when a scan has to read it itself. */
+static odb_status tcur_pin_frame(struct sst_cursor *c, uint32_t no, struct sst_frame **out)
+{
+    struct epoch_guard g = epoch_enter(c->store->opt.epoch);
+    struct sst_frame *f = atomic_load_explicit(&c->table->slot[no].frame, memory_order_acquire);
+    odb_status st = ODB_OK;
+
+    if (f) {
+        store_count(c->store, STORE_BLOCK_HITS, 1);
+        if (!(c->flags & SST_SCAN)) /* a merge must not make a block look wanted */
+            sst_frame_touch(f);
+    } else if (!(c->flags & SST_SCAN)) {
+        tcur_read_ahead(c, no);
+        st = store_load(c->store, c->table, no, &f);
+    }
+    if (st == ODB_OK && f)
+        sst_frame_pin(f);
+    epoch_leave(g);
+    if (st == ODB_OK)
+        *out = f;
+    return st;
+}
+
+/* Hold block `no`. On failure the cursor is stopped. */
+static bool tcur_hold(struct sst_cursor *c, uint32_t no, bool is_backward)
+{
+    struct sst_frame *f = NULL;
+    odb_status st;
+
+    if (c->no == no)
+        return true;
+    st = tcur_pin_frame(c, no, &f);
+    tcur_let_go(c);
+    if (st == ODB_OK && !f) {
+        uint64_t before = c->scan.bytes_read;
+
+        st = table_scan_load(c->table, &c->scan, no, is_backward, c->store->opt.verify_on_read,
+                             &c->scan_block, NULL);
+        store_count(c->store, STORE_BLOCK_READS, 1);
+        store_count(c->store, STORE_BYTES_READ, c->scan.bytes_read - before);
+    }
+    if (st != ODB_OK)
+        return cursor_stop(&c->base, st);
+    c->frame = f;
+    c->block = f ? &f->block : &c->scan_block;
+    c->no = no;
+    return true;
+}
+
+/* ---- runs ---- */
+
+/* Room for `rows` entries with keys of up to `key_max` bytes. */
+static odb_status tcur_make_room(struct sst_cursor *c, uint32_t rows, size_t key_max)
+{
+    size_t bytes = rows * key_max;
+
+    if (rows > c->entry_cap) {
+        uint32_t cap = rows < TCUR_RUN_MIN_ROOM ? TCUR_RUN_MIN_ROOM : rows;
+        struct entry *e = mem_array(cap, sizeof *e);
+
+        if (!e)
+            return err_set(ODB_NOMEM, "out of memory for a table cursor");
+        mem_free(c->entry);
+        c->entry = e;
+        c->entry_cap = cap;
+    }
+    if (bytes > c->keys_cap) {
+        size_t cap = bytes < TCUR_RUN_MIN_ROOM * 16 ? TCUR_RUN_MIN_ROOM * 16 : bytes;
+        uint8_t *p = mem_alloc(cap);
+
+        if (!p)
+            return err_set(ODB_NOMEM, "out of memory for a table cursor");
+        mem_free(c->keys);
+        c->keys = p;
+        c->keys_cap = cap;
+    }
+    return ODB_OK;
+}
+
+/* Decode a run of the block held that contains `row`, at its end if `is_backward`, else at its
+ * beginning, and stand on `row`. */
+static bool tcur_decode(struct sst_cursor *c, uint32_t row, bool is_backward)
+{
+    size_t key_max = block_key_max(c->block);
+    uint32_t left = is_backward ? row + 1 : c->block->count - row;
+    uint32_t rows = c->flags & SST_SCAN ? TCUR_RUN_ROWS : c->stride;
+    odb_status st;
+
+    if (rows > left)
+        rows = left;
+    if (key_max && rows > TCUR_RUN_BYTES / key_max)
+        rows = TCUR_RUN_BYTES / key_max > 1 ? (uint32_t)(TCUR_RUN_BYTES / key_max) : 1;
+    st = tcur_make_room(c, rows, key_max);
+    if (st != ODB_OK)
+        return cursor_stop(&c->base, st);
+    c->first = is_backward ? row + 1 - rows : row;
+    block_decode(c->block, c->first, rows, c->entry, c->keys);
+    c->base.run = c->entry;
+    c->base.count = rows;
+    c->base.at = row - c->first;
+    c->base.status = ODB_OK;
+    c->stride = c->stride < TCUR_RUN_ROWS / 4 ? c->stride * 4 : TCUR_RUN_ROWS;
+    return true;
+}
+
+static bool tcur_next_run(struct cursor *base)
+{
+    struct sst_cursor *c = tcur_own(base);
+    uint32_t row = c->first + base->count, no = c->no;
+
+    if (!cursor_valid(base))
+        return false;
+    if (row < c->block->count)
+        return tcur_decode(c, row, false);
+    if (no + 1 == c->table->index.count)
+        return cursor_stop(base, ODB_OK);
+    return tcur_hold(c, no + 1, false) && tcur_decode(c, 0, false);
+}
+
+static bool tcur_prev_run(struct cursor *base)
+{
+    struct sst_cursor *c = tcur_own(base);
+
+    if (!cursor_valid(base))
+        return false;
+    if (c->first > 0)
+        return tcur_decode(c, c->first - 1, true);
+    if (c->no == 0)
+        return cursor_stop(base, ODB_OK);
+    return tcur_hold(c, c->no - 1, true) && tcur_decode(c, c->block->count - 1, true);
+}
+
+/* ---- positioning ---- */
+
+static bool tcur_first(struct cursor *base)
+{
+    struct sst_cursor *c = tcur_own(base);
+
+    c->stride = 4;
+    return tcur_hold(c, 0, false) && tcur_decode(c, 0, false);
+}
+
+static bool tcur_last(struct cursor *base)
+{
+    struct sst_cursor *c = tcur_own(base);
+
+    c->stride = 4;
+    return tcur_hold(c, c->table->index.count - 1, true) &&
+           tcur_decode(c, c->block->count - 1, true);
+}
+
+static bool tcur_seek(struct cursor *base, odb_slice key, uint64_t trailer)
+{
+    struct sst_cursor *c = tcur_own(base);
+    uint32_t no = index_find(&c->table->index, key, trailer), row;
+
+    c->stride = 1;
+    if (!tcur_hold(c, no, false))
+        return false;
+    row = block_seek(c->block, key, trailer);
+    if (row < c->block->count)
+        return tcur_decode(c, row, false);
+    if (no + 1 == c->table->index.count)
+        return cursor_stop(base, ODB_OK);
+    return tcur_hold(c, no + 1, false) && tcur_decode(c, 0, false);
+}
+
+/* The last entry at or before the target is the one before the first that comes after it, and that
+ * is the first at or after the next trailer down. No entry has trailer 0: its kind would be 0. */
+static bool tcur_seek_for_prev(struct cursor *base, odb_slice key, uint64_t trailer)
+{
+    struct sst_cursor *c = tcur_own(base);
+    uint32_t no = index_find(&c->table->index, key, trailer), row;
+
+    c->stride = 1;
+    if (!tcur_hold(c, no, true))
+        return false;
+    row = block_seek(c->block, key, trailer ? trailer - 1 : 0);
+    if (row > 0)
+        return tcur_decode(c, row - 1, true);
+    if (no == 0)
+        return cursor_stop(base, ODB_OK);
+    return tcur_hold(c, no - 1, true) && tcur_decode(c, c->block->count - 1, true);
+}
+
+/* ---- life ---- */
+
+static void tcur_close(struct cursor *base)
+{
+    struct sst_cursor *c = tcur_own(base);
+
+    tcur_let_go(c);
+    table_leave(c->table);
+    table_unref(c->table);
+    table_scan_release(&c->scan);
+    mem_free(c->entry);
+    mem_free(c->keys);
+    mem_free(c);
+}
+
+static const struct cursor_ops sst_cursor_ops = {
+    .first = tcur_first,
+    .last = tcur_last,
+    .seek = tcur_seek,
+    .seek_for_prev = tcur_seek_for_prev,
+    .next_run = tcur_next_run,
+    .prev_run = tcur_prev_run,
+    .free = tcur_close,
+};
+
+odb_status sst_cursor_new(struct sst_store *s, struct sst_ref *ref, unsigned flags,
+                          struct cursor **out)
+{
+    struct sst_cursor *c = mem_zalloc(1, sizeof *c);
+    struct sst_table *t = NULL;
+    struct epoch_guard g;
+    odb_status st;
+
+    if (!c)
+        return err_set(ODB_NOMEM, "out of memory for a table cursor");
+    g = epoch_enter(s->opt.epoch);
+    do
+        st = store_table(s, ref, &t);
+    while (st == ODB_OK && !table_enter(t)); /* closed just now: find it anew */
+    if (st == ODB_OK)
+        atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    epoch_leave(g);
+    if (st != ODB_OK) {
+        mem_free(c);
+        return st;
+    }
+    c->base.ops = &sst_cursor_ops;
+    c->store = s;
+    c->table = t;
+    c->flags = flags;
+    c->no = c->missed = TCUR_NOWHERE;
+    *out = &c->base;
+    return ODB_OK;
+}
