@@ -7,11 +7,11 @@
  * An LSN is a position in the endless stream of records; the record that starts at LSN x lies at
  * offset WAL_SEGMENT_HEADER + (x - first LSN of its segment) of that segment, and in the ring at x
  * modulo the ring's size. wal/record.c draws the record, wal/segment.c the segment's header,
- * wal/ring.c the ring, wal/replay.c the way back.
+ * wal/writer.c the ring, wal/roll.c the step from segment to segment, wal/replay.c the way back.
  *
- * Threads: wal_append and wal_roll are serialised by the caller's commit lock (RANK_COMMIT); drain
- * and sync take the log's own lock (RANK_SYNC), which ranks below it: never call them holding the
- * commit lock.
+ * Threads: wal_append is serialised by the caller's commit lock (RANK_COMMIT); every other call that
+ * does file work takes the log's own lock (RANK_SYNC), which ranks below it: never call those holding
+ * the commit lock.
  */
 #ifndef ODB_WAL_H
 #define ODB_WAL_H
@@ -23,6 +23,14 @@
 #define WAL_SEGMENT_HEADER 4096
 #define WAL_PAYLOAD_MAX    ((size_t)2 << 30) /* a batch; the API refuses more */
 
+#define WAL_RING_NAME "RING"
+#define WAL_RING_MIN  ((size_t)4096)
+#define WAL_NAME_MAX  32
+
+/* "000012.log". A "log.tmp" is a segment in the making: it belongs to the writer, means nothing, and
+ * goes away at the next wal_open. */
+void wal_segment_name(char out[WAL_NAME_MAX], uint64_t file_no);
+
 enum wal_type {
     WAL_BATCH = 1, /* a committed batch; 2 to 15 are reserved: prepare, commit, rollback */
 };
@@ -33,19 +41,28 @@ struct wal_options {
     struct os *os;
     struct os_dir *dir;
     uint64_t db_id;
-    size_t ring_size;       /* a power of two, at least 64 KiB; 0: no ring, one write() a record */
-    uint64_t segment_size;  /* a segment is left for the next one when it has grown past this */
-    uint64_t (*new_file_no)(void *owner); /* numbers for segments, never reused */
+    size_t ring_size; /* a power of two, at least WAL_RING_MIN, better 64 KiB and more; 0: no
+                               ring, one write() a record */
+    uint64_t
+        segment_size; /* bytes of records after which the next segment is begun (a single record
+                               may be larger) */
+    uint64_t (*new_file_no)(void *owner); /* numbers for segments: rising, from 1, never reused;
+                                             called without a lock of the log */
     void *owner;
 };
 
 /* Start writing: a new segment and the ring (ODB_UNSUPPORTED there falls back to writes, see
- * wal_has_ring). `first_lsn` continues the stream, `next_seq` is for the header. Appends nothing to
- * older segments. On ODB_OK segment file and directory entry are durable. */
+ * wal_has_ring). `first_lsn` continues the stream (a multiple of 8, as every LSN), no batch will have a
+ * sequence number below `next_seq`. Appends nothing to older segments. On ODB_OK segment file and
+ * directory entry are durable.
+ *
+ * What the log held before `first_lsn` must be durable elsewhere before the first append: the records
+ * that replay found in the ring are in no segment, and appends overwrite them. A ring of another size
+ * is replaced here already. */
 ODB_MUST_CHECK odb_status wal_open(const struct wal_options *opt, uint64_t first_lsn,
                                    uint64_t next_seq, struct wal **out);
-/* Drain, sync, cut the segment to its length, close. Returns the first error of the log's life.
- * Frees `w` in any case; NULL is fine. */
+/* Drain, cut the segment to its length, sync, close. Returns the first error of the log's life; after
+ * one the files stay as they are, for replay to judge. Frees `w` in any case; NULL is fine. */
 odb_status wal_close(struct wal *w);
 bool wal_has_ring(const struct wal *w);
 
@@ -60,20 +77,27 @@ ODB_MUST_CHECK odb_status wal_append(struct wal *w, enum wal_type type, uint64_t
  * lock. The statuses of wal_append but ODB_AGAIN. */
 ODB_MUST_CHECK odb_status wal_make_room(struct wal *w, size_t payload);
 /* Whether a quarter of the ring has gathered: then whoever notices calls wal_drain, without the
- * commit lock. One load. */
+ * commit lock. Two loads. */
 bool wal_drain_due(const struct wal *w);
 /* Move what is complete from the ring to the segment. Someone else doing it already is fine: returns
- * at once. A failure sticks. */
+ * at once. A failure sticks (ODB_UNKNOWN), but for ODB_NOSPACE: the ring keeps the bytes, and a later
+ * call tries again. */
 ODB_MUST_CHECK odb_status wal_drain(struct wal *w);
 /* Return once everything below `lsn` is durable (group commit: one fdatasync serves all who wait).
  * ODB_UNKNOWN after a failed write or sync, for ever (P6). */
 ODB_MUST_CHECK odb_status wal_sync(struct wal *w, uint64_t lsn);
 
+/* Whether the next segment should be made now, ahead of need, and doing so: for a background job, as
+ * it creates and syncs a file. Nobody has to; wal_make_room does it otherwise, with everyone
+ * waiting. Failing changes nothing. */
+bool wal_prepare_due(const struct wal *w);
+ODB_MUST_CHECK odb_status wal_prepare(struct wal *w);
+
 uint64_t wal_end(const struct wal *w);     /* LSN behind the last append; commit lock or a hint */
 uint64_t wal_durable(const struct wal *w); /* everything below is on the medium; any thread */
 
 /* Segments in order of age: call `each` with number, first LSN and end LSN until it returns false.
- * Any thread. */
+ * Any thread; under the log's lock, so `each` calls nothing of the log. */
 void wal_segments(struct wal *w,
                   bool (*each)(void *arg, uint64_t file_no, uint64_t first_lsn, uint64_t end_lsn),
                   void *arg);
@@ -96,18 +120,21 @@ struct wal_record {
 };
 
 struct wal_replay_result {
-    uint64_t end_lsn;  /* behind the last record; the next segment begins here */
-    uint64_t seq_floor; /* greatest sequence number seen anywhere, discarded tail included (C17) */
-    uint64_t records;
-    uint64_t bytes;
-    bool used_ring;    /* the last records came from the ring */
+    uint64_t end_lsn; /* behind the last record; the next segment begins here */
+    uint64_t
+        seq_floor;    /* the greatest first sequence number handed out; where a tail was discarded,
+                           at least the greatest number used in it (C17) */
+    uint64_t records; /* handed out */
+    uint64_t bytes;   /* of log those take */
+    bool used_ring;   /* some records are in the ring alone: see wal_open */
 };
 
 /* Read the segments `file_no` (ascending, the oldest still needed first) and then the ring; call
- * `each` for every record with lsn >= `from`, in order. Changes no file. A torn tail of the last
- * segment ends the log; damage before the last provably durable point, a gap between segments or a
- * read error is ODB_CORRUPT or ODB_IO (P9). A segment that was never completed (no valid header) may
- * only be the last. `each` may stop the replay with a status of its own. */
+ * `each` for every record with lsn >= `from`, in order. Changes no file. A torn tail ends the log;
+ * damage before the last provably durable point, a missing segment or a read error is ODB_CORRUPT or
+ * ODB_IO (P9). Segments that were made but never begun (no good header, no content) are passed over.
+ * `each` may stop the replay with a status of its own. `out` is written on ODB_OK only. Without
+ * segments end_lsn is `from`. */
 ODB_MUST_CHECK odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id,
                                      const uint64_t *file_no, size_t count, uint64_t from,
                                      odb_status (*each)(void *arg, const struct wal_record *rec),

@@ -1,0 +1,31 @@
+/* wal/segment.h -- the header of a log segment and the names of the log's files. segment.c draws
+ * it. */
+#ifndef ODB_WAL_SEGMENT_H
+#define ODB_WAL_SEGMENT_H
+
+#include "wal/wal.h"
+
+/* A segment in the making; one at a time, removed by whoever makes the next. */
+#define WAL_SPARE_NAME "log.tmp"
+
+struct wal_header {
+    uint64_t db_id;
+    uint64_t file_no;
+    uint64_t salt;       /* random, drawn for this segment */
+    uint64_t first_lsn;  /* of the first record */
+    uint64_t next_seq;   /* no record in here has a first sequence number below */
+    uint64_t prev_no;    /* the segment before; 0: started by an open, stands alone */
+    uint64_t prev_end;   /* LSN behind its last record: first_lsn, or 0 when it stands alone */
+    uint64_t prev_check; /* check of its last record */
+    uint64_t durable;    /* the log was durable up to here when this was written; 0: not said */
+};
+
+void wal_header_encode(uint8_t out[WAL_SEGMENT_HEADER], const struct wal_header *h);
+/* Returns ODB_OK, ODB_VERSION, or ODB_CORRUPT with *why set when the bytes are no header of segment
+ * `file_no` of database `db_id`. *is_sealed says whether the checksum was right: then a refusal is a
+ * lie and not an unfinished write. */
+ODB_MUST_CHECK odb_status wal_header_decode(const uint8_t in[WAL_SEGMENT_HEADER], uint64_t db_id,
+                                            uint64_t file_no, struct wal_header *out,
+                                            bool *is_sealed, const char **why);
+
+#endif
