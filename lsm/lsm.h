@@ -81,8 +81,8 @@ struct lsm_env {
     void (*wait_visible)(void *owner, uint64_t seq);
     /* After a flush was made durable: logs may go. No lock is held. */
     void (*flushed)(void *owner);
-    /* A background job failed: `st` sticks, writes are refused from now on. The error text of this
-     * thread tells more. */
+    /* A background job failed. Unless lsm_failure_heals(st), it sticks and writes are refused from
+     * now on. The error text of this thread tells more. */
     void (*failed)(void *owner, odb_status st);
     /* One line for the readable log. */
     void (*note)(void *owner, const char *text);
@@ -154,7 +154,13 @@ void lsm_switch(struct lsm_tree *t, uint64_t lsn, uint64_t last_seq);
 void lsm_note_idle(struct lsm_tree *t, uint64_t lsn);
 /* Block until a memtable is free, running jobs where there are no threads. Not under any lock. */
 ODB_MUST_CHECK odb_status lsm_wait_room(struct lsm_tree *t);
-/* Try again what a full disk stopped. The failure that still stands, or ODB_OK. */
+/* Whether a failure of background work may heal by itself and is worth another try. */
+static inline bool lsm_failure_heals(odb_status st)
+{
+    return st == ODB_NOSPACE || st == ODB_NOMEM || st == ODB_LIMIT;
+}
+
+/* Try again what a full disk or want of memory or descriptors stopped. The failure that still stands, or ODB_OK. */
 ODB_MUST_CHECK odb_status lsm_resume(struct lsm_tree *t);
 /* The delay a write of `bytes` owes to flush and merge, nanoseconds; 0 most of the time. Grows
  * smoothly with what is queued (lsm/pressure.c). */

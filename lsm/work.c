@@ -12,8 +12,8 @@
  *    which removes them when it fails before the manifest was touched. Once the manifest was asked,
  *    nothing is removed, whatever it answered: it may yet name them (C6, C8).
  * 3. The first failure sticks (`failed`) and stops new jobs, so that an error is seen once and not
- *    a thousand times. A full disk is the exception: it is tried again when a writer needs room or
- *    somebody asks (lsm_resume), since it heals by itself.
+ *    a thousand times. A full disk, or want of memory or descriptors, is the exception: it is tried
+ *    again when a writer needs room or somebody asks (lsm_resume), since it heals by itself.
  * 4. Removal of a table file comes after the edit that drops it is durable (version.c (3)).
  *
  * Crash: a flush or merge that did not reach the manifest leaves tables nobody names; recovery sweeps
@@ -54,7 +54,7 @@ static void note_failure(struct lsm_tree *t, odb_status st)
     if (st == ODB_CANCELLED)
         return;
     os_mutex_lock(&t->sched_lock);
-    if (t->failed == ODB_OK || t->failed == ODB_NOSPACE) {
+    if (t->failed == ODB_OK || lsm_failure_heals(t->failed)) {
         t->failed = st;
         err_save(t->failed_text);
     }
@@ -756,7 +756,7 @@ odb_status lsm_resume(struct lsm_tree *t)
     odb_status st;
 
     os_mutex_lock(&t->sched_lock);
-    if (t->failed == ODB_NOSPACE)
+    if (lsm_failure_heals(t->failed))
         t->failed = ODB_OK;
     st = failure(t);
     tree_schedule(t);
