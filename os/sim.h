@@ -25,6 +25,7 @@
 
 enum sim_op {
     SIM_DIR_OPEN,
+    SIM_DIR_CREATE, /* durable at once */
     SIM_DIR_SYNC,
     SIM_DIR_LIST,
     SIM_REMOVE,
@@ -101,7 +102,7 @@ bool sim_is_dead(struct os *os);
 /* What survives. "Pending" is what was issued and not made durable by a sync of its file or
  * directory. */
 enum sim_model {
-    SIM_M0, /* nothing pending: the most that can be lost */
+    SIM_M0, /* nothing pending: the most that can be lost; rings as last synced */
     SIM_M1, /* everything: the process died, the kernel lives. Of the operation it died in: a write's
                first pages, any pieces of a ring store */
     SIM_M2, /* a prefix of the pending operations of the whole disk, in order: the first
@@ -113,8 +114,8 @@ enum sim_model {
                got without being written reads as zeros, garbage or bytes of removed files */
     SIM_MODELS,
 };
-/* In M0, M2, M3 and M4 each page of a ring is as it was at any moment of its life that the kernel
- * might have written it back at, or torn at 512 bytes between two such. */
+/* In M2, M3 and M4 each page of a ring is as it was at some moment since the last sync at which the
+ * kernel might have written it back, or torn at 512 bytes between two such. */
 
 /* The disk as the next process finds it: everything in it is durable, nothing is open or locked, its
  * operations count from 1. `os` stays as it is, and need not be dead: an image of a live disk is one
