@@ -18,7 +18,7 @@ struct pick_file {
     odb_slice smallest; /* user keys, borrowed */
     odb_slice largest;
     bool is_busy;   /* input of a running job (C36) */
-    bool is_marked; /* asked for by reads or by hand */
+    bool is_marked; /* asked for by reads or by hand; off again once it was merged or moved */
 };
 
 /* Level 0: newest table first, ranges overlap. Levels 1 up: by key, ranges disjoint. */
