@@ -18,7 +18,7 @@ odb_status buf_reserve(struct buf *b, size_t extra)
     if (extra <= b->cap - b->len)
         return ODB_OK;
     need = b->len + extra;
-    if (need < extra)
+    if (need < extra || need > SIZE_MAX / 2)
         return err_set(ODB_NOMEM, "a buffer of %zu + %zu bytes cannot exist", b->len, extra);
     cap = b->cap + b->cap / 2;
     if (cap < need)
