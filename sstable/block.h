@@ -21,32 +21,55 @@ struct block_builder;
 ODB_MUST_CHECK odb_status block_builder_new(struct block_builder **out);
 void block_builder_free(struct block_builder *b);
 /* Append an entry; they come in internal order. `hash` is hash64(key). Key and value are copied.
- * ODB_NOMEM. */
+ * On failure the builder is as before. ODB_NOMEM; ODB_TOO_LARGE when the key is over KEY_LEN_MAX or
+ * the block would reach 4 GiB. */
 ODB_MUST_CHECK odb_status block_builder_add(struct block_builder *b, const struct entry *e,
                                             uint64_t hash);
 uint32_t block_builder_count(const struct block_builder *b);
 /* About as many bytes as finish would yield now. */
 size_t block_builder_size(const struct block_builder *b);
-/* Append the block's bytes to `out` and empty the builder for the next one. ODB_NOMEM. */
+/* Append the block's bytes to `out` and empty the builder for the next one. At least one entry.
+ * ODB_NOMEM leaves the builder as it was. */
 ODB_MUST_CHECK odb_status block_builder_finish(struct block_builder *b, struct buf *out);
 
 /* ---- reading ---- */
 
+/* A column of numbers: a straight line plus what is left over, value(i) = base + stride * i +
+ * rest[i], where the rest takes `width` bytes each (none when the line fits exactly). */
+struct block_col {
+    const uint8_t *rest;
+    uint64_t base;
+    uint64_t stride;
+    uint32_t width; /* 0, 1, 2, 4 or 8 */
+};
+
 /* A checked view of a block's bytes, made once when the block is loaded; everything derived from it
- * may then be trusted without further checks. Plain data: copy freely, owns nothing. */
+ * may then be trusted without further checks. Plain data: copy freely, owns nothing. All but the
+ * first two fields are the business of block.c. */
 struct block {
-    const uint8_t *bytes;
+    uint32_t count; /* rows, at least 1 */
     uint32_t len;
-    uint32_t count;      /* rows, at least 1 */
-    uint32_t common_len; /* bytes all keys share */
-    const uint8_t *common;
+    const uint8_t *bytes;
     const uint8_t *prefix; /* count x 8, big-endian */
-    /* ... further columns: fields to be added by block.c's author; all inside `bytes` */
-    const uint8_t *col[8];
-    uint64_t base[8];
-    uint8_t width[8];
+    const uint8_t *common; /* bytes all keys share */
+    const uint8_t *hash;   /* the slots of the hash table */
     uint32_t hash_mask;
-    uint32_t value_off;
+    uint8_t hash_width; /* bytes of a slot; 0: no table */
+    bool is_fixed;      /* the three lengths below are those of every row */
+    uint8_t prefix_len;
+    uint8_t unused;
+    uint32_t common_len;
+    uint32_t shared_len;
+    uint32_t own_len;
+    uint32_t key_max;
+    struct block_col trailer;
+    struct block_col value_end;
+    const uint8_t *values;
+    const uint8_t *shared; /* what the keys of a group share behind the prefix */
+    const uint8_t *own;    /* what is left of each key */
+    struct block_col own_end;
+    struct block_col prefix_count; /* bytes of the key in its prefix, 0 to 8 */
+    struct block_col shared_end;
 };
 
 /* Check every number inside `bytes` (lengths, offsets, order of offsets, kinds, hash rows) and fill
