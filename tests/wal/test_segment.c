@@ -1,0 +1,145 @@
+#include "tests/wal/fixture.h"
+
+#include "base/coding.h"
+#include "wal/segment.h"
+
+static struct wal_header sample_header(void)
+{
+    return (struct wal_header){
+        .db_id = LOG_DB,
+        .file_no = 12,
+        .salt = UINT64_C(0xabcdef0123456789),
+        .first_lsn = 65536,
+        .next_seq = 1000,
+        .prev_no = 9,
+        .prev_end = 65536,
+        .prev_check = 42,
+        .durable = 4096,
+    };
+}
+
+static void reseal(uint8_t *block)
+{
+    enc_u64(block + 4088, hash_salted(block, 4088, 0, 0));
+}
+
+static odb_status decode(const uint8_t *block, bool *is_sealed)
+{
+    struct wal_header out;
+    const char *why;
+    odb_status st = wal_header_decode(block, LOG_DB, 12, &out, is_sealed, &why);
+
+    assert_true((st == ODB_OK) == (why == NULL));
+    return st;
+}
+
+static void a_header_comes_back_as_it_was(void **state)
+{
+    struct wal_header h = sample_header(), back;
+    uint8_t block[WAL_SEGMENT_HEADER];
+    bool is_sealed;
+    const char *why;
+
+    (void)state;
+    wal_header_encode(block, &h);
+    assert_int_equal(wal_header_decode(block, LOG_DB, 12, &back, &is_sealed, &why), ODB_OK);
+    assert_true(is_sealed);
+    assert_int_equal(back.db_id, h.db_id);
+    assert_int_equal(back.file_no, h.file_no);
+    assert_int_equal(back.salt, h.salt);
+    assert_int_equal(back.first_lsn, h.first_lsn);
+    assert_int_equal(back.next_seq, h.next_seq);
+    assert_int_equal(back.prev_no, h.prev_no);
+    assert_int_equal(back.prev_end, h.prev_end);
+    assert_int_equal(back.prev_check, h.prev_check);
+    assert_int_equal(back.durable, h.durable);
+}
+
+static void every_flipped_bit_is_noticed(void **state)
+{
+    struct wal_header h = sample_header();
+    uint8_t block[WAL_SEGMENT_HEADER];
+    bool is_sealed;
+
+    (void)state;
+    wal_header_encode(block, &h);
+    for (size_t bit = 0; bit < 8 * WAL_SEGMENT_HEADER; bit++) {
+        block[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(decode(block, &is_sealed), ODB_CORRUPT);
+        assert_false(is_sealed);
+        block[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_int_equal(decode(block, &is_sealed), ODB_OK);
+}
+
+/* One field, one lie, a checksum that agrees. */
+static void a_lie_under_a_good_checksum_is_refused(void **state)
+{
+    static const struct {
+        size_t at;
+        uint64_t value;
+    } lies[] = {
+        {24, LOG_DB + 1}, {32, 13}, {48, 65537}, {48, 65544}, {64, 0},
+        {64, 12},         {64, 99}, {72, 0},     {72, 8},     {88, 65544},
+    };
+    struct wal_header h = sample_header();
+    uint8_t block[WAL_SEGMENT_HEADER];
+    bool is_sealed;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        wal_header_encode(block, &h);
+        enc_u64(block + lies[i].at, lies[i].value);
+        reseal(block);
+        assert_int_equal(decode(block, &is_sealed), ODB_CORRUPT);
+        assert_true(is_sealed);
+    }
+    wal_header_encode(block, &h);
+    enc_u32(block + 8, 0);
+    reseal(block);
+    assert_int_equal(decode(block, &is_sealed), ODB_CORRUPT);
+}
+
+static void a_newer_release_is_told_from_damage(void **state)
+{
+    struct wal_header h = sample_header();
+    uint8_t block[WAL_SEGMENT_HEADER];
+    bool is_sealed;
+
+    (void)state;
+    wal_header_encode(block, &h);
+    enc_u32(block + 8, 2);
+    reseal(block);
+    assert_int_equal(decode(block, &is_sealed), ODB_VERSION);
+    wal_header_encode(block, &h);
+    enc_u32(block + 12, 1); /* must know */
+    reseal(block);
+    assert_int_equal(decode(block, &is_sealed), ODB_VERSION);
+    wal_header_encode(block, &h);
+    enc_u32(block + 16, 1); /* may ignore */
+    reseal(block);
+    assert_int_equal(decode(block, &is_sealed), ODB_OK);
+}
+
+static void names_have_six_digits_or_more(void **state)
+{
+    char name[WAL_NAME_MAX];
+
+    (void)state;
+    wal_segment_name(name, 12);
+    assert_string_equal(name, "000012.log");
+    wal_segment_name(name, UINT64_MAX);
+    assert_string_equal(name, "18446744073709551615.log");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_header_comes_back_as_it_was),
+        cmocka_unit_test(every_flipped_bit_is_noticed),
+        cmocka_unit_test(a_lie_under_a_good_checksum_is_refused),
+        cmocka_unit_test(a_newer_release_is_told_from_damage),
+        cmocka_unit_test(names_have_six_digits_or_more),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
