@@ -50,7 +50,7 @@ int posix_open_at(const struct os_dir *dir, const char *name, int flags)
 
 /* Without the right to look into the parent its sync is left out: such a directory was made by
  * somebody else, who had that right. */
-static odb_status sync_parent(int fd, const char *path)
+static odb_status posix_sync_parent(int fd, const char *path)
 {
     int parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int err;
@@ -86,7 +86,7 @@ odb_status posix_dir_open(struct os *os, const char *path, unsigned flags, struc
         goto done;
     }
     if (flags & OS_DIR_CREATE)
-        st = sync_parent(d->fd, path);
+        st = posix_sync_parent(d->fd, path);
 done:
     if (st != ODB_OK)
         posix_dir_close(&d->base);

@@ -20,7 +20,7 @@
 
 #define POSIX_ZEROS_LEN ((size_t)128 << 10)
 
-static int fd_of(const struct os_file *f)
+static int posix_fd_of(const struct os_file *f)
 {
     return ((const struct posix_file *)(const void *)f)->fd;
 }
@@ -53,7 +53,7 @@ odb_status posix_open_regular(const struct os_dir *dir, const char *name, int fl
     return ODB_OK;
 }
 
-static void advise_access(int fd, unsigned flags)
+static void posix_advise(int fd, unsigned flags)
 {
 #ifdef POSIX_FADV_SEQUENTIAL
     if (flags & OS_SEQUENTIAL)
@@ -84,7 +84,7 @@ odb_status posix_file_open(struct os_dir *dir, const char *name, unsigned flags,
     st = posix_open_regular(dir, name, how, &f->fd, NULL, NULL);
     if (st != ODB_OK)
         goto done;
-    advise_access(f->fd, flags);
+    posix_advise(f->fd, flags);
     *out = &f->base;
     f = NULL;
 done:
@@ -107,7 +107,7 @@ odb_status posix_size(struct os_file *f, uint64_t *out)
 {
     struct stat s;
 
-    if (fstat(fd_of(f), &s) != 0)
+    if (fstat(posix_fd_of(f), &s) != 0)
         return posix_error(errno, "stat", NULL, f->name);
     *out = (uint64_t)s.st_size;
     return ODB_OK;
@@ -118,7 +118,7 @@ odb_status posix_read(struct os_file *f, uint64_t off, void *data, size_t len, s
     size_t done = 0;
 
     while (done < len) {
-        ssize_t n = pread(fd_of(f), (uint8_t *)data + done, len - done, (off_t)(off + done));
+        ssize_t n = pread(posix_fd_of(f), (uint8_t *)data + done, len - done, (off_t)(off + done));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -163,12 +163,12 @@ odb_status posix_write_all(int fd, const char *name, uint64_t off, const void *d
 
 odb_status posix_write(struct os_file *f, uint64_t off, const void *data, size_t len)
 {
-    return posix_write_all(fd_of(f), f->name, off, data, len);
+    return posix_write_all(posix_fd_of(f), f->name, off, data, len);
 }
 
 odb_status posix_sync(struct os_file *f)
 {
-    int err = posix_sync_fd(fd_of(f), true);
+    int err = posix_sync_fd(posix_fd_of(f), true);
 
     return err ? posix_error(err, "sync", NULL, f->name) : ODB_OK;
 }
@@ -177,7 +177,7 @@ void posix_write_behind(struct os_file *f, uint64_t off, uint64_t len)
 {
 #if defined(__linux__) && defined(SYNC_FILE_RANGE_WRITE)
     /* without the WAIT flags it neither waits nor takes an error that sync must report */
-    (void)sync_file_range(fd_of(f), (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
+    (void)sync_file_range(posix_fd_of(f), (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
 #else
     (void)f;
     (void)off;
@@ -188,7 +188,7 @@ void posix_write_behind(struct os_file *f, uint64_t off, uint64_t len)
 void posix_read_ahead(struct os_file *f, uint64_t off, size_t len)
 {
 #ifdef POSIX_FADV_WILLNEED
-    (void)posix_fadvise(fd_of(f), (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
+    (void)posix_fadvise(posix_fd_of(f), (off_t)off, (off_t)len, POSIX_FADV_WILLNEED);
 #else
     (void)f;
     (void)off;
@@ -216,13 +216,13 @@ odb_status posix_write_zeros(int fd, const char *name, uint64_t off, uint64_t le
 }
 
 /* ODB_UNSUPPORTED, without words, where the file system has no such call. */
-static odb_status reserve_blocks(const struct os_file *f, uint64_t off, uint64_t len)
+static odb_status posix_reserve_blocks(const struct os_file *f, uint64_t off, uint64_t len)
 {
 #ifdef __linux__
     int r;
 
     do
-        r = fallocate(fd_of(f), 0, (off_t)off, (off_t)len);
+        r = fallocate(posix_fd_of(f), 0, (off_t)off, (off_t)len);
     while (r != 0 && errno == EINTR);
     if (r == 0)
         return ODB_OK;
@@ -249,7 +249,7 @@ odb_status posix_reserve(struct os_file *f, uint64_t off, uint64_t len, bool wri
     if (!written || off < size) { /* holes before the end can only be filled this way */
         uint64_t upto = written && size < end ? size : end;
 
-        st = reserve_blocks(f, off, upto - off);
+        st = posix_reserve_blocks(f, off, upto - off);
         if (st != ODB_OK && st != ODB_UNSUPPORTED)
             return st;
         if (!written && st == ODB_OK)
@@ -258,7 +258,7 @@ odb_status posix_reserve(struct os_file *f, uint64_t off, uint64_t len, bool wri
     /* A gap between the end and `off` stays a hole, as it would with fallocate. */
     if (size < off)
         size = off;
-    return size < end ? posix_write_zeros(fd_of(f), f->name, size, end - size) : ODB_OK;
+    return size < end ? posix_write_zeros(posix_fd_of(f), f->name, size, end - size) : ODB_OK;
 }
 
 odb_status posix_truncate(struct os_file *f, uint64_t size)
@@ -272,7 +272,7 @@ odb_status posix_truncate(struct os_file *f, uint64_t size)
     if (st != ODB_OK)
         return st;
     do
-        r = ftruncate(fd_of(f), (off_t)size);
+        r = ftruncate(posix_fd_of(f), (off_t)size);
     while (r != 0 && errno == EINTR);
     return r == 0 ? ODB_OK : posix_error(errno, "truncate", NULL, f->name);
 }
