@@ -140,7 +140,7 @@ uint64_t lsm_max_seq(struct lsm_tree *t); /* greatest in any table; recovery */
 
 /* The memtable to write to. Inside an epoch. */
 struct memtable *lsm_active(struct lsm_tree *t);
-/* Whether the active memtable is full. One load or two. */
+/* Whether the active memtable is full. One load or two. Inside an epoch. */
 bool lsm_is_full(struct lsm_tree *t);
 /* Have a fresh memtable at hand for lsm_switch. No lock held. ODB_NOMEM; ODB_AGAIN when max_buffers
  * are in use: wait with lsm_wait_room. */
@@ -163,7 +163,7 @@ static inline bool lsm_failure_heals(odb_status st)
 /* Try again what a full disk or want of memory or descriptors stopped. The failure that still stands, or ODB_OK. */
 ODB_MUST_CHECK odb_status lsm_resume(struct lsm_tree *t);
 /* The delay a write of `bytes` owes to flush and merge, nanoseconds; 0 most of the time. Grows
- * smoothly with what is queued (lsm/pressure.c). */
+ * smoothly with what is queued (lsm/pressure.c). Inside an epoch; sleep after leaving it. */
 uint64_t lsm_delay_ns(struct lsm_tree *t, size_t bytes);
 /* LSN below which this family needs nothing from the log: where its oldest memtable begins. */
 uint64_t lsm_needed_lsn(struct lsm_tree *t);

@@ -1,6 +1,8 @@
 /* tests/lsm/test_edit.c -- edits survive the way to the manifest and back; lies do not. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include <cmocka.h>

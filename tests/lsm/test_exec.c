@@ -1,6 +1,9 @@
 /* tests/lsm/test_exec.c -- background jobs run once per submit, with threads and without. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include <cmocka.h>
 

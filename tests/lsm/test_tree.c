@@ -6,6 +6,8 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -56,7 +58,7 @@ struct world {
     struct lsm_env env;
     struct lsm_tree *tree;
     uint64_t next_file;
-    uint64_t seq;
+    _Atomic uint64_t seq;
     uint64_t lsn;
     uint64_t snapshot[8];
     uint32_t snapshot_count;
@@ -183,9 +185,10 @@ static void has_failed(void *owner, odb_status st)
 
 static void write_one(struct world *w, const char *key, const char *value)
 {
-    struct version_of v = {.seq = ++w->seq, .is_delete = value == NULL};
+    struct version_of v = {.seq = w->seq + 1, .is_delete = value == NULL};
     odb_slice k = odb_s(key), val = value ? odb_s(value) : odb_bytes(NULL, 0);
     struct memtable_room room;
+    struct epoch_guard g = epoch_enter(&w->epoch);
     struct memtable *m = lsm_active(w->tree);
 
     snprintf(v.key, sizeof v.key, "%s", key);
@@ -193,9 +196,20 @@ static void write_one(struct world *w, const char *key, const char *value)
     assert_int_equal(memtable_reserve(m, memtable_entry_bytes(k.size, val.size), 1, &room), ODB_OK);
     memtable_insert(m, &room, memtable_prepare(&room, k, val),
                     trailer_make(v.seq, value ? KIND_PUT : KIND_DELETE));
+    w->seq = v.seq; /* visible from here on */
     memtable_return(m, &room);
+    epoch_leave(g);
     w->lsn += 100;
     model_add(w, &v);
+}
+
+static bool is_full(struct world *w)
+{
+    struct epoch_guard g = epoch_enter(&w->epoch);
+    bool full = lsm_is_full(w->tree);
+
+    epoch_leave(g);
+    return full;
 }
 
 static void switch_memtable(struct world *w)
@@ -442,7 +456,7 @@ static void run_random(unsigned threads, int ops)
                                          odb_s(strcmp(key, other) < 0 ? other : key), NULL, NULL),
                              ODB_OK);
         }
-        if (lsm_is_full(w.tree))
+        if (is_full(&w))
             switch_memtable(&w);
     }
     switch_memtable(&w);
@@ -489,7 +503,7 @@ static void compacting_everything_leaves_only_what_lives(void **state)
         for (int i = 0; i < 500; i++) {
             sprintf(key, "k%04d", i);
             write_one(&w, key, round < 2 && i % 2 ? "x" : NULL);
-            if (lsm_is_full(w.tree))
+            if (is_full(&w))
                 switch_memtable(&w);
         }
     switch_memtable(&w);
