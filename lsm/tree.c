@@ -300,6 +300,7 @@ void lsm_switch(struct lsm_tree *t, uint64_t lsn, uint64_t last_seq)
     v->mem_count = now->mem_count + 1;
     publish(t, v);
     os_mutex_unlock(&t->view_lock);
+    tree_kick(t);
 }
 
 void lsm_note_idle(struct lsm_tree *t, uint64_t lsn)

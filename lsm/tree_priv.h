@@ -65,6 +65,8 @@ struct lsm_tree {
     odb_status failed
         ODB_GUARDED(sched_lock); /* what stopped background work; ODB_NOSPACE may heal */
     char failed_text[ERR_TEXT_MAX] ODB_GUARDED(sched_lock);
+    struct exec_job kick_job; /* a switch asks for a flush; it may not take sched_lock itself */
+    _Atomic bool kick_queued;
     struct exec_job flush_job;
     struct exec_job clean_job;
     struct lsm_merge_job merge_job[LSM_MERGES];
@@ -106,6 +108,8 @@ bool tree_publish_empty(struct lsm_tree *t);
 void tree_add_garbage(struct lsm_tree *t, struct lsm_file *f);
 void file_free(struct lsm_file *f);
 void tree_init_jobs(struct lsm_tree *t);
+/* Have tree_schedule called soon; any thread, under any lock but the executor's. */
+void tree_kick(struct lsm_tree *t);
 /* Submit what is needed: a flush, merges, clean-up. Under sched_lock. */
 void tree_schedule(struct lsm_tree *t) ODB_REQUIRES(t->sched_lock);
 void tree_remove_garbage(struct lsm_tree *t);

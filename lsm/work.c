@@ -685,8 +685,29 @@ static void clean_run(struct exec_job *job)
 
 /* ---- scheduling ---- */
 
+static void kick_run(struct exec_job *job)
+{
+    struct lsm_tree *t =
+        (struct lsm_tree *)(void *)((char *)job - offsetof(struct lsm_tree, kick_job));
+
+    os_mutex_lock(&t->sched_lock);
+    atomic_store_explicit(&t->kick_queued, false, memory_order_relaxed);
+    tree_schedule(t);
+    os_cond_broadcast(&t->sched_wake);
+    os_mutex_unlock(&t->sched_lock);
+}
+
+void tree_kick(struct lsm_tree *t)
+{
+    if (!t->env->is_readonly &&
+        !atomic_exchange_explicit(&t->kick_queued, true, memory_order_relaxed))
+        exec_submit(t->env->exec, &t->kick_job);
+}
+
 void tree_init_jobs(struct lsm_tree *t)
 {
+    t->kick_job = (struct exec_job){.run = kick_run, .priority = EXEC_HIGH};
+    atomic_init(&t->kick_queued, false);
     t->flush_job = (struct exec_job){.run = flush_run, .priority = EXEC_HIGH};
     t->clean_job = (struct exec_job){.run = clean_run, .priority = EXEC_LOW};
     for (int i = 0; i < LSM_MERGES; i++) {
@@ -734,7 +755,8 @@ void lsm_start(struct lsm_tree *t)
 
 static bool jobs_pending(const struct lsm_tree *t)
 {
-    bool any = t->flush_queued || t->clean_queued;
+    bool any = t->flush_queued || t->clean_queued ||
+               atomic_load_explicit(&t->kick_queued, memory_order_relaxed);
 
     for (int i = 0; i < LSM_MERGES; i++)
         any = any || t->merge_job[i].is_queued;

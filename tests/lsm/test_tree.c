@@ -222,7 +222,6 @@ static void switch_memtable(struct world *w)
     }
     assert_int_equal(st, ODB_OK);
     lsm_switch(w->tree, w->lsn, w->seq);
-    lsm_start(w->tree);
 }
 
 static void world_open(struct world *w, unsigned threads)
