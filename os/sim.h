@@ -115,7 +115,7 @@ enum sim_model {
     SIM_MODELS,
 };
 /* In M2, M3 and M4 each page of a ring is as it was at some moment since the last sync at which the
- * kernel might have written it back, or torn at 512 bytes between two such. */
+ * kernel might have written it back, or torn at 512 bytes between such. */
 
 /* The disk as the next process finds it: everything in it is durable, nothing is open or locked, its
  * operations count from 1. `os` stays as it is, and need not be dead: an image of a live disk is one

@@ -190,7 +190,7 @@ static void sim_survive_kill(struct sim_choice *c, struct sim_data *d, const str
     }
 }
 
-/* Each page from the last sync, from a write-back since, or from now; or torn between the two. */
+/* Each page from the last sync, from a write-back since, or from now; or torn between these. */
 static void sim_survive_ring(struct sim_choice *c, struct sim_data *d, const struct sim_inode *ino)
 {
     const struct sim_data *from[] = {&ino->durable, &ino->flushed, &ino->live};
@@ -209,8 +209,7 @@ static void sim_survive_ring(struct sim_choice *c, struct sim_data *d, const str
         for (size_t at = 0; at < SIM_BLOCK; at += SIM_SECTOR) {
             uint8_t sector[SIM_SECTOR];
 
-            sim_data_read(from[1 + sim_rng_below(&c->rng, 2)], i * SIM_BLOCK + at, sector,
-                          SIM_SECTOR);
+            sim_data_read(from[sim_rng_below(&c->rng, 3)], i * SIM_BLOCK + at, sector, SIM_SECTOR);
             sim_data_write(d, i * SIM_BLOCK + at, sector, SIM_SECTOR);
         }
     }

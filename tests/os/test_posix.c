@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -614,14 +615,23 @@ static int child_may_not_lock_memory(void)
 
     if (setrlimit(RLIMIT_MEMLOCK, &none) != 0 || (getuid() == 0 && setuid(65534) != 0))
         return 100;
+    if (mlock(path, 1) == 0)
+        return 101; /* sanitizers put a mlock in its place that does nothing */
     return (int)os_ring_open(dir, "RING", RING_SIZE, &r);
 }
 
 static void without_locked_memory_there_is_no_ring(void **state)
 {
+    int how;
+
     (void)state;
     assert_int_equal(chmod(path, 0777), 0);
-    assert_int_equal(in_child(child_may_not_lock_memory), ODB_UNSUPPORTED);
+    how = in_child(child_may_not_lock_memory);
+    if (how == 101) {
+        print_message("mlock takes no notice of its limit here\n");
+        skip();
+    }
+    assert_int_equal(how, ODB_UNSUPPORTED);
     assert_int_equal(os_test_entries(dir), 0); /* nor what was begun */
 }
 

@@ -814,6 +814,9 @@ static void threads_may_share_a_disk(void **state)
     char name[2] = "a";
 
     (void)state;
+#ifndef ODB_WITH_THREADS
+    skip();
+#endif
     for (int i = 0; i < 3; i++, name[0]++) {
         assert_ok(os_open(dir, name, OS_WRITE | OS_CREATE, &f[i]));
         assert_ok(os_thread_start("writer", write_many, f[i], &t[i]));
