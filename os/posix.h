@@ -12,6 +12,8 @@ struct posix_dir {
 struct posix_file {
     struct os_file base;
     int fd;
+    _Atomic uint64_t
+        checked_end; /* of the window in which RLIMIT_FSIZE need not be asked; relaxed */
 };
 
 static inline int posix_dir_fd(const struct os_dir *dir)
@@ -33,6 +35,7 @@ ODB_MUST_CHECK odb_status posix_open_regular(const struct os_dir *dir, const cha
 /* ODB_NOSPACE when a file of `end` bytes is over RLIMIT_FSIZE: asked before the kernel would send
  * SIGXFSZ. */
 ODB_MUST_CHECK odb_status posix_check_limit(const char *name, uint64_t end);
+/* Both after posix_check_limit for the last byte. */
 ODB_MUST_CHECK odb_status posix_write_all(int fd, const char *name, uint64_t off, const void *data,
                                           size_t len);
 ODB_MUST_CHECK odb_status posix_write_zeros(int fd, const char *name, uint64_t off, uint64_t len);

@@ -3,22 +3,24 @@
  * 1. A short or interrupted transfer goes on until it is complete, at the end of the file, or
  *    failed.
  * 2. Growing past RLIMIT_FSIZE is refused before the kernel is asked, because it would answer with
- *    SIGXFSZ, and signals are the host program's business. The limit is looked up on every write
- *    (about 60 ns beside a write of 600): the host may change it at any time, and a stale answer
- *    would kill the process.
+ *    SIGXFSZ, and signals are the host program's business. Asking costs half of a small write, and
+ *    the host may change the limit while we run, so the answer is kept for a little while only: for
+ *    small writes into the same 64 KiB, up to the next sync.
  * 3. Nothing writable is mapped here: a full disk is a status, never SIGBUS (C42).
  */
 #include "os/posix.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 
-#define POSIX_ZEROS_LEN ((size_t)128 << 10)
+#define POSIX_ZEROS_LEN    ((size_t)128 << 10)
+#define POSIX_LIMIT_WINDOW ((uint64_t)64 << 10)
 
 static int posix_fd_of(const struct os_file *f)
 {
@@ -132,23 +134,24 @@ odb_status posix_read(struct os_file *f, uint64_t off, void *data, size_t len, s
     return ODB_OK;
 }
 
-odb_status posix_check_limit(const char *name, uint64_t end)
+static uint64_t posix_limit(void)
 {
     struct rlimit r;
 
-    if (getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY &&
-        end > (uint64_t)r.rlim_cur)
-        return posix_error(EFBIG, "write", NULL, name);
-    return ODB_OK;
+    if (getrlimit(RLIMIT_FSIZE, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    return (uint64_t)r.rlim_cur;
+}
+
+odb_status posix_check_limit(const char *name, uint64_t end)
+{
+    return end > posix_limit() ? posix_error(EFBIG, "write", NULL, name) : ODB_OK;
 }
 
 odb_status posix_write_all(int fd, const char *name, uint64_t off, const void *data, size_t len)
 {
-    odb_status st = posix_check_limit(name, off + len);
     size_t done = 0;
 
-    if (st != ODB_OK)
-        return st;
     while (done < len) {
         ssize_t n = pwrite(fd, (const uint8_t *)data + done, len - done, (off_t)(off + done));
 
@@ -157,20 +160,47 @@ odb_status posix_write_all(int fd, const char *name, uint64_t off, const void *d
         if (n <= 0) /* 0 for a request that is not empty: nothing we could wait for */
             return posix_error(n < 0 ? errno : EIO, "write", NULL, name);
         done += (size_t)n;
+        if (done < len) { /* cut at a limit that has come down? The next try would be a signal */
+            odb_status st = posix_check_limit(name, off + len);
+
+            if (st != ODB_OK)
+                return st;
+        }
     }
     return ODB_OK;
 }
 
-odb_status posix_write(struct os_file *f, uint64_t off, const void *data, size_t len)
+/* See 2. */
+static odb_status posix_check_window(struct posix_file *f, uint64_t off, size_t len)
 {
-    return posix_write_all(posix_fd_of(f), f->name, off, data, len);
+    uint64_t end = off + len, limit;
+    uint64_t checked = atomic_load_explicit(&f->checked_end, memory_order_relaxed);
+
+    if (end <= checked && off + POSIX_LIMIT_WINDOW >= checked)
+        return ODB_OK;
+    limit = posix_limit();
+    if (end > limit)
+        return posix_error(EFBIG, "write", NULL, f->base.name);
+    checked = (end + POSIX_LIMIT_WINDOW - 1) / POSIX_LIMIT_WINDOW * POSIX_LIMIT_WINDOW;
+    atomic_store_explicit(&f->checked_end, checked <= limit ? checked : 0, memory_order_relaxed);
+    return ODB_OK;
 }
 
-odb_status posix_sync(struct os_file *f)
+odb_status posix_write(struct os_file *base, uint64_t off, const void *data, size_t len)
 {
-    int err = posix_sync_fd(posix_fd_of(f), true);
+    struct posix_file *f = (struct posix_file *)(void *)base;
+    odb_status st = posix_check_window(f, off, len);
 
-    return err ? posix_error(err, "sync", NULL, f->name) : ODB_OK;
+    return st != ODB_OK ? st : posix_write_all(f->fd, base->name, off, data, len);
+}
+
+odb_status posix_sync(struct os_file *base)
+{
+    struct posix_file *f = (struct posix_file *)(void *)base;
+    int err = posix_sync_fd(f->fd, true);
+
+    atomic_store_explicit(&f->checked_end, 0, memory_order_relaxed);
+    return err ? posix_error(err, "sync", NULL, base->name) : ODB_OK;
 }
 
 void posix_write_behind(struct os_file *f, uint64_t off, uint64_t len)

@@ -175,6 +175,8 @@ odb_status posix_ring_open(struct os_dir *dir, const char *name, size_t size, st
         return err_set(ODB_NOMEM, "no memory to open %s", name);
     r->base.os = dir->os;
     st = ring_check_fs(dir, &may_share);
+    if (st == ODB_OK)
+        st = posix_check_limit(name, size);
     if (st != ODB_OK)
         goto done;
     st = posix_open_regular(dir, name, O_RDWR, &fd, &has_size, &blocks);

@@ -230,6 +230,32 @@ static int child_over_the_file_limit(void)
     return 0;
 }
 
+static int child_whose_limit_comes_down(void)
+{
+    struct rlimit r = {100, RLIM_INFINITY};
+    struct os_file *f = NULL;
+    static char block[65536];
+
+    if (os_open(dir, "limited", OS_WRITE | OS_CREATE, &f) != ODB_OK ||
+        os_write(f, 0, block, 200) != ODB_OK || os_sync(f) != ODB_OK)
+        return 1;
+    if (setrlimit(RLIMIT_FSIZE, &r) != 0 || os_write(f, 200, block, 1) != ODB_NOSPACE)
+        return 2;
+    r.rlim_cur = RLIM_INFINITY;
+    if (setrlimit(RLIMIT_FSIZE, &r) != 0 || os_write(f, 200, block, 100) != ODB_OK)
+        return 3;
+    r.rlim_cur = 65536; /* inside a window that was found free before */
+    if (setrlimit(RLIMIT_FSIZE, &r) != 0 || os_write(f, 300, block, sizeof block) != ODB_NOSPACE)
+        return 4;
+    return 0;
+}
+
+static void test_P07_a_limit_that_comes_down_is_noticed(void **state)
+{
+    (void)state;
+    assert_int_equal(in_child(child_whose_limit_comes_down), 0);
+}
+
 static void test_P07_a_file_size_limit_is_a_status_and_no_signal(void **state)
 {
     (void)state;
@@ -735,6 +761,7 @@ int main(void)
         T(test_P17_only_regular_files_are_opened),
         T(reserved_bytes_are_zeros_and_old_ones_stay),
         T(test_P07_a_file_size_limit_is_a_status_and_no_signal),
+        T(test_P07_a_limit_that_comes_down_is_noticed),
         T(test_P07_a_full_file_system_is_a_status),
         T(descriptors_stay_above_the_standard_streams),
         T(test_P16_running_out_of_descriptors_is_a_status),
