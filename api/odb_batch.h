@@ -46,9 +46,10 @@ ODB_API uint32_t odb_batch_count(const odb_batch *b);
 /* The operations as bytes (cf/batch.h draws them), good until the batch is next changed. They name
  * families by number: they mean the same only in the same database. */
 ODB_API odb_slice odb_batch_bytes(const odb_batch *b);
-/* Append operations from bytes of unknown origin. ODB_INVALID when they are malformed, ODB_NOMEM:
- * the batch is as it was. A family number that does not exist shows at the commit: ODB_NO_FAMILY. */
-ODB_API ODB_MUST_CHECK odb_status odb_batch_add_bytes(odb_batch *b, odb_slice bytes);
+/* Replace the operations by those in bytes of unknown origin. ODB_INVALID when they are malformed,
+ * ODB_TOO_LARGE, ODB_NOMEM: the batch is as it was. A family number that does not exist shows at the
+ * commit: ODB_NO_FAMILY. */
+ODB_API ODB_MUST_CHECK odb_status odb_batch_set_bytes(odb_batch *b, odb_slice bytes);
 
 typedef struct odb_op {
     bool is_delete;  /* then `value` is empty */

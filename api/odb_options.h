@@ -119,8 +119,8 @@ static inline odb_options odb_options_default(void)
 
 /* ---- one column family ---- */
 
-/* For odb_cf_create(). A field left 0 is as the database was opened with. The values are not stored:
- * after the next open the family is as the options of that open say. */
+/* For odb_cf_create(). A field left 0 is as the database was opened with. They are stored with the
+ * family: later opens find it as it was made, whatever their own options say. */
 typedef struct odb_cf_options {
     size_t size; /* sizeof(odb_cf_options) */
     uint64_t write_buffer_size;

@@ -1,0 +1,713 @@
+/* api/backend_lsm.c -- the trait over the engine of this library, and odb_open.
+ *
+ *     odb_open -> options_resolve -> cf_open -> OPENDB_INFO, OPTIONS -> odb_open_backend
+ *
+ * Every function here is one call into cf/ with the types translated; what it costs is an indirect
+ * call and a few moves. A value's pin carries the three pointers of an lsm_value.
+ *
+ * Threads: as cf/ says: any. Crashes: the two readable files may be missing after one; the next open
+ * writes them.
+ */
+#include "api/db_priv.h"
+
+#include <stdio.h>
+
+#include "cf/cf.h"
+
+struct engine {
+    struct cf_set *set;
+    struct event_log *log;
+    odb_options opt; /* resolved; `families` is not kept */
+};
+
+static struct cf_set *engine_set(void *self)
+{
+    return ((struct engine *)self)->set;
+}
+
+static struct cf_write engine_write(const odb_write *how)
+{
+    struct cf_write w = {(enum cf_durability)how->durability, how->no_wait};
+
+    return w;
+}
+
+/* ---- points ---- */
+
+static void engine_value_out(const struct lsm_value *v, odb_value *out)
+{
+    *out = (odb_value){v->data.data, v->data.size, NULL, {v->frame, v->memtable, v->owned}};
+}
+
+static odb_status engine_get(void *self, void *family, void *snapshot, odb_slice key,
+                             odb_value *out)
+{
+    struct lsm_value v;
+    odb_status st = cf_get(engine_set(self), family, snapshot, key, &v);
+
+    if (ODB_LIKELY(st == ODB_OK))
+        engine_value_out(&v, out);
+    return st;
+}
+
+static void engine_value_release(void *self, odb_value *value)
+{
+    struct lsm_value v = {{value->data, value->size}, value->pin[0], value->pin[1], value->pin[2]};
+
+    cf_value_release(engine_set(self), &v);
+}
+
+static odb_status engine_get_into(void *self, void *family, void *snapshot, odb_slice key,
+                                  void *buf, size_t cap, size_t *size)
+{
+    return cf_get_into(engine_set(self), family, snapshot, key, buf, cap, size);
+}
+
+static odb_status engine_exists(void *self, void *family, void *snapshot, odb_slice key)
+{
+    return cf_exists(engine_set(self), family, snapshot, key);
+}
+
+#define ENGINE_MULTIGET_FEW 32 /* values translated on the stack */
+
+static odb_status engine_multiget(void *self, void *family, void *snapshot, const odb_slice *keys,
+                                  size_t n, odb_value *out, odb_status *each)
+{
+    struct lsm_value few[ENGINE_MULTIGET_FEW], *v = few;
+    odb_status st;
+
+    if (n > ENGINE_MULTIGET_FEW && !(v = mem_array(n, sizeof *v)))
+        return err_set(ODB_NOMEM, "no memory for %zu values", n);
+    st = cf_multiget(engine_set(self), family, snapshot, keys, n, v, each);
+    for (size_t i = 0; st == ODB_OK && i < n; i++)
+        if (each[i] == ODB_OK)
+            engine_value_out(&v[i], &out[i]);
+    if (v != few)
+        mem_free(v);
+    return st;
+}
+
+/* ---- writes ---- */
+
+static odb_status engine_put(void *self, void *family, odb_slice key, odb_slice value,
+                             const odb_write *how)
+{
+    struct cf_write w = engine_write(how);
+
+    return cf_put(engine_set(self), family, key, value, &w);
+}
+
+static odb_status engine_remove(void *self, void *family, odb_slice key, const odb_write *how)
+{
+    struct cf_write w = engine_write(how);
+
+    return cf_delete(engine_set(self), family, key, &w);
+}
+
+static odb_status engine_write_batch(void *self, const odb_batch *b, const odb_write *how)
+{
+    struct cf_write w = engine_write(how);
+
+    return cf_commit(engine_set(self), &b->ops, &w);
+}
+
+/* ---- moments ---- */
+
+static odb_status engine_snapshot_new(void *self, void **out)
+{
+    struct cf_snapshot *snap;
+    odb_status st = cf_snapshot_new(engine_set(self), &snap);
+
+    if (st == ODB_OK)
+        *out = snap;
+    return st;
+}
+
+static void engine_snapshot_free(void *self, void *snapshot)
+{
+    cf_snapshot_free(engine_set(self), snapshot);
+}
+
+/* ---- walks ---- */
+
+struct engine_iter {
+    odb_iter head;
+    struct lsm_iter *in;
+    struct cf_set *set;
+    struct cf *cf;
+    struct lsm_range range; /* its slices lie in `bounds` */
+    struct buf bounds;
+};
+
+static struct engine_iter *engine_iter_of(odb_iter *it)
+{
+    return (struct engine_iter *)it; /* the head is the first member */
+}
+
+/* Show what the tree's iterator stands on. */
+static inline bool engine_iter_show(struct engine_iter *w, bool ok)
+{
+    w->head.is_valid = ok;
+    if (ODB_LIKELY(ok)) {
+        w->head.key = lsm_iter_key(w->in);
+        w->head.value = lsm_iter_value(w->in);
+        return true;
+    }
+    w->head.key = w->head.value = odb_bytes(NULL, 0);
+    w->head.status = lsm_iter_status(w->in);
+    return false;
+}
+
+static bool engine_iter_first(odb_iter *it)
+{
+    it->status = ODB_OK;
+    return engine_iter_show(engine_iter_of(it), lsm_iter_first(engine_iter_of(it)->in));
+}
+
+static bool engine_iter_last(odb_iter *it)
+{
+    it->status = ODB_OK;
+    return engine_iter_show(engine_iter_of(it), lsm_iter_last(engine_iter_of(it)->in));
+}
+
+static bool engine_iter_seek(odb_iter *it, odb_slice key)
+{
+    it->status = ODB_OK;
+    return engine_iter_show(engine_iter_of(it), lsm_iter_seek(engine_iter_of(it)->in, key));
+}
+
+static bool engine_iter_seek_for_prev(odb_iter *it, odb_slice key)
+{
+    it->status = ODB_OK;
+    return engine_iter_show(engine_iter_of(it),
+                            lsm_iter_seek_for_prev(engine_iter_of(it)->in, key));
+}
+
+static bool engine_iter_next(odb_iter *it)
+{
+    return engine_iter_show(engine_iter_of(it), lsm_iter_next(engine_iter_of(it)->in));
+}
+
+static bool engine_iter_prev(odb_iter *it)
+{
+    return engine_iter_show(engine_iter_of(it), lsm_iter_prev(engine_iter_of(it)->in));
+}
+
+static odb_status engine_iter_refresh(odb_iter *it, void *snapshot)
+{
+    struct engine_iter *w = engine_iter_of(it);
+
+    return cf_iter_refresh(w->set, w->cf, snapshot, &w->range, &w->in);
+}
+
+static void engine_iter_free(odb_iter *it)
+{
+    lsm_iter_free(engine_iter_of(it)->in);
+    buf_release(&engine_iter_of(it)->bounds);
+    mem_free(it);
+}
+
+static const odb_iter_ops engine_iter_ops = {
+    sizeof engine_iter_ops, engine_iter_first,         engine_iter_last,
+    engine_iter_seek,       engine_iter_seek_for_prev, engine_iter_next,
+    engine_iter_prev,       engine_iter_refresh,       engine_iter_free,
+};
+
+/* Keep the bounds: a refresh needs them again. */
+static odb_status engine_iter_bound(struct engine_iter *w, const odb_range *range)
+{
+    size_t split = range->lower.size;
+    odb_status st = buf_append(&w->bounds, range->lower.data, range->lower.size);
+
+    if (st == ODB_OK)
+        st = buf_append(&w->bounds, range->upper.data, range->upper.size);
+    if (st != ODB_OK)
+        return st;
+    w->range.keys_only = range->keys_only;
+    w->range.is_long = range->is_long;
+    if (range->lower.size)
+        w->range.lower = odb_bytes(w->bounds.p, split);
+    if (range->upper.size)
+        w->range.upper = odb_bytes(w->bounds.p + split, range->upper.size);
+    return ODB_OK;
+}
+
+static odb_status engine_scan(void *self, void *family, void *snapshot, const odb_range *range,
+                              odb_iter **out)
+{
+    struct engine_iter *w = mem_zalloc(1, sizeof *w);
+    odb_status st;
+
+    if (!w)
+        return err_set(ODB_NOMEM, "no memory for an iterator");
+    w->head.ops = &engine_iter_ops;
+    w->set = engine_set(self);
+    w->cf = family;
+    st = engine_iter_bound(w, range);
+    if (st == ODB_OK)
+        st = cf_iter_new(w->set, w->cf, snapshot, &w->range, &w->in);
+    if (st == ODB_OK)
+        *out = &w->head;
+    else
+        engine_iter_free(&w->head);
+    return st;
+}
+
+/* ---- families ---- */
+
+static struct lsm_options engine_family_options(const odb_options *o)
+{
+    struct lsm_options f = {
+        .write_buffer = (size_t)o->write_buffer_size,
+        .max_buffers = o->write_buffers,
+        .target_file_size = o->target_file_size,
+        .l0_trigger = o->l0_trigger,
+        .level_base = o->level_base_size,
+        .multiplier = o->level_multiplier,
+        .block_size = o->block_size,
+        .codec = o->compression == ODB_COMPRESSION_LZ4 ? CODEC_LZ4 : CODEC_RAW,
+        .lz4_acceleration = (int)o->lz4_acceleration,
+        .bits_per_key = o->filter_bits > 0 ? (uint32_t)o->filter_bits : 0,
+        .split = o->merge_split,
+        .auto_compact = !o->no_auto_compact,
+    };
+
+    return f;
+}
+
+static odb_status engine_cf_find(void *self, const char *name, odb_backend_cf *out)
+{
+    struct cf *cf;
+    odb_status st = cf_find(engine_set(self), name, &cf);
+
+    if (st == ODB_OK)
+        *out = (odb_backend_cf){cf, cf_id(cf)};
+    return st;
+}
+
+static odb_status engine_cf_create(void *self, const char *name, const odb_cf_options *opt,
+                                   odb_backend_cf *out)
+{
+    struct engine *e = self;
+    struct lsm_options family;
+    odb_options resolved;
+    struct cf *cf;
+    odb_status st = options_resolve_cf(&e->opt, opt, &resolved);
+
+    if (st != ODB_OK)
+        return st;
+    family = engine_family_options(&resolved);
+    st = cf_create(e->set, name, opt ? &family : NULL, &cf);
+    if (st == ODB_OK)
+        *out = (odb_backend_cf){cf, cf_id(cf)};
+    return st;
+}
+
+static odb_status engine_cf_drop(void *self, void *family)
+{
+    return cf_drop(engine_set(self), family);
+}
+
+struct engine_each {
+    bool (*each)(void *arg, odb_backend_cf cf, const char *name);
+    void *arg;
+};
+
+static bool engine_each_family(void *arg, struct cf *cf, const char *name)
+{
+    const struct engine_each *e = arg;
+
+    return e->each(e->arg, (odb_backend_cf){cf, cf_id(cf)}, name);
+}
+
+static void engine_cf_each(void *self, bool (*each)(void *arg, odb_backend_cf cf, const char *name),
+                           void *arg)
+{
+    struct engine_each e = {each, arg};
+
+    cf_each(engine_set(self), engine_each_family, &e);
+}
+
+/* All living families, to work on them one after another without holding what cf_each holds. */
+struct engine_list {
+    struct cf **cf;
+    size_t count, cap;
+    odb_status st;
+};
+
+static bool engine_list_add(void *arg, struct cf *cf, const char *name)
+{
+    struct engine_list *l = arg;
+
+    (void)name;
+    if (l->count == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 8;
+        struct cf **grown = mem_realloc(l->cf, cap * sizeof *grown); /* at most CF_COUNT_MAX */
+
+        if (!grown) {
+            l->st = err_set(ODB_NOMEM, "no memory for the list of families");
+            return false;
+        }
+        l->cf = grown;
+        l->cap = cap;
+    }
+    l->cf[l->count++] = cf;
+    return true;
+}
+
+/* `family` alone, or all of them with NULL. On any status free l->cf with mem_free. */
+static odb_status engine_list_families(void *self, void *family, struct engine_list *l)
+{
+    *l = (struct engine_list){NULL, 0, 0, ODB_OK};
+    if (family)
+        (void)engine_list_add(l, family, "");
+    else
+        cf_each(engine_set(self), engine_list_add, l);
+    return l->st;
+}
+
+/* ---- upkeep ---- */
+
+static odb_status engine_flush(void *self, void *family)
+{
+    return cf_flush(engine_set(self), family);
+}
+
+static odb_status engine_sync(void *self)
+{
+    return cf_sync(engine_set(self));
+}
+
+static odb_status engine_resume(void *self)
+{
+    return cf_resume(engine_set(self));
+}
+
+/* lsm_compact reports bytes, the user is also told of which family. */
+struct engine_progress {
+    odb_progress *report;
+    void *arg;
+    const char *what;
+};
+
+static bool engine_report(void *arg, uint64_t done, uint64_t total)
+{
+    const struct engine_progress *p = arg;
+
+    return p->report(p->arg, p->what, done, total);
+}
+
+static odb_status engine_compact(void *self, void *family, const odb_range *range,
+                                 odb_progress *progress, void *arg)
+{
+    struct engine_progress p = {progress, arg, NULL};
+    struct engine_list list;
+    odb_status st = engine_list_families(self, family, &list);
+
+    if (st == ODB_OK)
+        st = cf_flush(engine_set(self), family);
+    for (size_t i = 0; st == ODB_OK && i < list.count; i++) {
+        p.what = cf_name(list.cf[i]);
+        st = lsm_compact(cf_tree(list.cf[i]), range->lower, range->upper,
+                         progress ? engine_report : NULL, &p);
+    }
+    mem_free(list.cf);
+    return st;
+}
+
+static odb_status engine_wait_idle(void *self)
+{
+    struct engine_list list;
+    odb_status st = engine_list_families(self, NULL, &list);
+
+    for (size_t i = 0; st == ODB_OK && i < list.count; i++)
+        st = lsm_wait_idle(cf_tree(list.cf[i]));
+    mem_free(list.cf);
+    return st;
+}
+
+static odb_status engine_verify(void *self, odb_progress *progress, void *arg)
+{
+    return cf_verify(engine_set(self), progress, arg);
+}
+
+static bool engine_work(void *self)
+{
+    return cf_work(engine_set(self));
+}
+
+/* ---- looking in ---- */
+
+static void engine_stats_tree(struct lsm_tree *tree, odb_stats_t *out)
+{
+    struct lsm_stats s;
+
+    lsm_stats(tree, &s);
+    for (size_t i = 0; i < ODB_LEVELS && i < LSM_LEVELS; i++) {
+        out->level[i].files += s.level[i].files;
+        out->level[i].bytes += s.level[i].bytes;
+        out->level[i].entries += s.level[i].entries;
+        out->level[i].deletes += s.level[i].deletes;
+        out->level[i].target += s.level[i].target;
+    }
+    out->memtables += s.memtables;
+    out->memtable_bytes += s.memtable_bytes;
+    out->memtable_entries += s.memtable_entries;
+    out->flushes += s.flushes;
+    out->flush_bytes += s.flush_bytes;
+    out->flush_entries += s.flush_entries;
+    out->flush_ns += s.flush_ns;
+    out->merges += s.merges;
+    out->merge_bytes_in += s.merge_bytes_in;
+    out->merge_bytes_out += s.merge_bytes_out;
+    out->merge_entries += s.merge_entries;
+    out->merge_ns += s.merge_ns;
+    out->moves += s.moves;
+    out->debt += s.debt;
+    out->delay_ns += s.delay_ns;
+    out->stops += s.stops;
+}
+
+static odb_status engine_stats(void *self, void *family, odb_stats_t *out)
+{
+    struct cf_set_stats s;
+    struct engine_list list;
+    odb_status st = engine_list_families(self, family, &list);
+
+    for (size_t i = 0; st == ODB_OK && i < list.count; i++)
+        engine_stats_tree(cf_tree(list.cf[i]), out);
+    mem_free(list.cf);
+    cf_stats(engine_set(self), &s);
+    out->commits = s.commits;
+    out->ops = s.ops;
+    out->bytes_in = s.bytes_in;
+    out->sequence = s.visible_seq;
+    out->log_bytes = s.log_bytes;
+    out->log_files = s.log_files;
+    out->log_written = s.log_written;
+    out->syncs = s.syncs;
+    out->snapshots = s.snapshots;
+    out->oldest_snapshot_age_ms = s.oldest_snapshot_age_ms;
+    out->cache_bytes = s.cache_bytes;
+    out->memory_bytes = s.cache_bytes + s.memtable_bytes;
+    out->block_hits = s.block_hits;
+    out->block_reads = s.block_reads;
+    out->bytes_read = s.bytes_read;
+    out->filter_checks = s.filter_checks;
+    out->filter_rejects = s.filter_rejects;
+    out->filter_false = s.filter_false;
+    out->tables_opened = s.tables_opened;
+    out->blocks_evicted = s.blocks_evicted;
+    out->background_cpu_ns = s.background_cpu_ns;
+    out->recovered_records = s.recovered_records;
+    out->recovered_bytes = s.recovered_bytes;
+    out->recovery_ns = s.recovery_ns;
+    out->has_ring = s.has_ring;
+    return st;
+}
+
+struct engine_tables {
+    void (*each)(void *arg, const odb_table *table);
+    void *arg;
+};
+
+static void engine_each_table(void *arg, uint32_t level, const struct sst_meta *meta)
+{
+    const struct engine_tables *e = arg;
+    odb_table t = {
+        .level = level,
+        .file_no = meta->file_no,
+        .size = meta->size,
+        .entries = meta->entries,
+        .deletes = meta->deletes,
+        .raw_bytes = meta->raw_bytes,
+        .smallest = buf_slice(&meta->smallest),
+        .largest = buf_slice(&meta->largest),
+    };
+
+    e->each(e->arg, &t);
+}
+
+static odb_status engine_tables(void *self, void *family,
+                                void (*each)(void *arg, const odb_table *table), void *arg)
+{
+    struct engine_tables e = {each, arg};
+
+    (void)self;
+    lsm_each_file(cf_tree(family), engine_each_table, &e);
+    return ODB_OK;
+}
+
+static odb_status engine_size_of_range(void *self, void *family, const odb_range *range,
+                                       uint64_t *out)
+{
+    (void)self;
+    *out = lsm_size_between(cf_tree(family), range->lower, range->upper);
+    return ODB_OK;
+}
+
+/* ---- life ---- */
+
+static odb_status engine_close(void *self)
+{
+    struct engine *e = self;
+    odb_status st = cf_close(e->set);
+
+    event_log_free(e->log);
+    mem_free(e);
+    return st;
+}
+
+static const odb_backend_ops engine_ops = {
+    .size = sizeof engine_ops,
+    .name = "lsm",
+    .close = engine_close,
+    .cf_find = engine_cf_find,
+    .cf_create = engine_cf_create,
+    .cf_drop = engine_cf_drop,
+    .cf_each = engine_cf_each,
+    .get = engine_get,
+    .value_release = engine_value_release,
+    .get_into = engine_get_into,
+    .exists = engine_exists,
+    .multiget = engine_multiget,
+    .put = engine_put,
+    .remove = engine_remove,
+    .write_batch = engine_write_batch,
+    .scan = engine_scan,
+    .snapshot_new = engine_snapshot_new,
+    .snapshot_free = engine_snapshot_free,
+    .flush = engine_flush,
+    .sync = engine_sync,
+    .resume = engine_resume,
+    .compact = engine_compact,
+    .wait_idle = engine_wait_idle,
+    .verify = engine_verify,
+    .work = engine_work,
+    .stats = engine_stats,
+    .tables = engine_tables,
+    .size_of_range = engine_size_of_range,
+};
+
+static struct cf_set_options engine_set_options(struct os *os, const odb_options *o,
+                                                struct event_log *log)
+{
+    struct cf_set_options s = {
+        .os = os,
+        .create = !o->must_exist && !o->is_readonly,
+        .must_be_new = o->must_be_new,
+        .is_readonly = o->is_readonly,
+        .durability = (enum cf_durability)o->durability,
+        .ring_size = o->ring_size,
+        .log_segment_size = o->log_segment_size,
+        .log_limit = o->log_limit,
+        .cache_bytes = (size_t)o->cache_size,
+        .memory_budget = (size_t)o->memory_budget,
+        .open_tables = o->open_tables,
+        .threads = o->no_threads ? 0 : o->background_jobs,
+        .family = engine_family_options(o),
+        .families = o->families,
+        .family_count = o->family_count,
+        .create_missing_families = !o->is_readonly,
+        .log = event_log_line,
+        .log_arg = log,
+    };
+
+    return s;
+}
+
+/* "default" first, so that its number is 0, then the others. Allocates; free with mem_free. */
+static odb_status engine_name_families(odb_options *o, const char ***out)
+{
+    const char **name = mem_array((size_t)o->family_count + 1, sizeof *name);
+    uint32_t count = 1;
+
+    if (!name)
+        return err_set(ODB_NOMEM, "no memory for the names of families");
+    name[0] = ODB_FAMILY_DEFAULT;
+    for (uint32_t i = 0; i < o->family_count; i++) {
+        if (!o->families[i]) {
+            mem_free(name);
+            return err_set(ODB_INVALID, "option families[%lu] is NULL", (unsigned long)i);
+        }
+        if (strcmp(o->families[i], ODB_FAMILY_DEFAULT) != 0)
+            name[count++] = o->families[i];
+    }
+    o->families = name;
+    o->family_count = count;
+    *out = name;
+    return ODB_OK;
+}
+
+static void engine_note_open(struct engine *e)
+{
+    struct cf_set_stats s;
+    char line[160];
+
+    cf_stats(e->set, &s);
+    (void)snprintf(line, sizeof line,
+                   "opened by release %s%s: write %llu is the newest, %llu log bytes recovered in "
+                   "%llu ms, commits go through %s",
+                   odb_version(), e->opt.is_readonly ? " read-only" : "",
+                   (unsigned long long)s.visible_seq, (unsigned long long)s.recovered_bytes,
+                   (unsigned long long)(s.recovery_ns / 1000000),
+                   s.has_ring ? "the ring" : "the log file");
+    event_log_line(e->log, line);
+}
+
+odb_status odb_backend_lsm(const char *dir, const odb_options *opt, odb_backend *out)
+{
+    struct os *os = os_posix();
+    struct cf_set_options set_options;
+    const char **names = NULL;
+    struct engine *e = NULL;
+    odb_status st;
+
+    if (!dir || !out)
+        return api_refuse_null(dir ? "the place for the backend" : "the directory");
+    e = mem_zalloc(1, sizeof *e);
+    if (!e)
+        return err_set(ODB_NOMEM, "no memory for a database handle");
+    st = options_resolve(os, opt, &e->opt);
+    if (st == ODB_OK)
+        st = engine_name_families(&e->opt, &names);
+    if (st == ODB_OK)
+        st = event_log_new(os, dir, e->opt.is_readonly, &e->opt, &e->log);
+    if (st != ODB_OK)
+        goto done;
+    set_options = engine_set_options(os, &e->opt, e->log);
+    st = cf_open(dir, &set_options, &e->set);
+    if (st == ODB_OK && !e->opt.is_readonly)
+        st = info_write(os, dir, &e->opt);
+    if (st != ODB_OK)
+        goto done;
+    engine_note_open(e);
+    e->opt.families = NULL; /* the caller's */
+    *out = (odb_backend){&engine_ops, e};
+    e = NULL;
+done:
+    if (e) {
+        if (e->set)
+            (void)cf_close(e->set); /* `st` says what went wrong first */
+        event_log_free(e->log);
+        mem_free(e);
+    }
+    mem_free(names);
+    return st;
+}
+
+odb_status odb_open(const char *dir, const odb_options *opt, odb_db **out)
+{
+    odb_backend backend;
+    odb_status st;
+
+    if (!out)
+        return api_refuse_null("the place for the database handle");
+    st = odb_backend_lsm(dir, opt, &backend);
+    if (st != ODB_OK)
+        return st;
+    st = odb_open_backend(backend, out);
+    if (st != ODB_OK)
+        (void)backend.ops->close(backend.self); /* `st` says what went wrong first */
+    return st;
+}
