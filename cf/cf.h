@@ -19,7 +19,6 @@
 struct cf_set;
 struct cf; /* one family; valid until the set is closed, also after a drop */
 struct cf_snapshot;
-struct cf_iter;
 
 #define CF_NAME_MAX  128
 #define CF_COUNT_MAX 65536
@@ -34,7 +33,9 @@ struct cf_set_options {
     enum cf_durability durability; /* of commits that do not say */
     size_t ring_size;
     uint64_t log_segment_size;
-    uint64_t log_limit; /* flush the family that holds the oldest log when all segments exceed it */
+    uint64_t log_limit; /* flush the family that holds the oldest log when all segments exceed it;
+                                0: never */
+    uint64_t manifest_limit; /* the manifest is rewritten when it has grown past this; 0: 4 MiB */
     size_t cache_bytes;
     size_t memory_budget; /* memtables + cache + indexes + filters; 0: none */
     uint32_t open_tables;
@@ -101,9 +102,11 @@ ODB_MUST_CHECK odb_status cf_multiget(struct cf_set *s, struct cf *cf,
 ODB_MUST_CHECK odb_status cf_iter_new(struct cf_set *s, struct cf *cf,
                                       const struct cf_snapshot *snap, const struct lsm_range *range,
                                       struct lsm_iter **out);
-/* The same walk from another moment; the iterator stands nowhere afterwards. */
+/* The same walk from another moment: `range` as it was made with. On ODB_OK *it is another iterator
+ * that stands nowhere, and the old one is freed; else *it stays as it is. */
 ODB_MUST_CHECK odb_status cf_iter_refresh(struct cf_set *s, struct cf *cf,
-                                          const struct cf_snapshot *snap, struct lsm_iter **it);
+                                          const struct cf_snapshot *snap,
+                                          const struct lsm_range *range, struct lsm_iter **it);
 
 ODB_MUST_CHECK odb_status cf_snapshot_new(struct cf_set *s, struct cf_snapshot **out);
 void cf_snapshot_free(struct cf_set *s, struct cf_snapshot *snap);

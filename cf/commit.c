@@ -1,0 +1,668 @@
+/* cf/commit.c -- the commit queue: from a batch to something every reader sees, in one order.
+ *
+ *     outside any lock     room in each memtable; payload and its hash complete      may fail
+ *     commit_lock          same memtables still? numbers, log, ticket                may fail
+ *     outside              [FULL: sync] copy, link into the memtables                cannot fail
+ *     the token            passes over the tickets in order: visible
+ *
+ *   tickets      17      18      19      20      21
+ *              +-------+-------+-------+-------+-------+
+ *   slots      |       | TOKEN | DONE  |       | DONE  |      18 is still inserting. When it is done
+ *              +-------+-------+-------+-------+-------+      it finds the token in its slot, publishes
+ *   visible_seq: the last number of 17                        18 and 19, and leaves the token with 20.
+ *
+ * A slot's state is EMPTY, TOKEN or DONE. Whoever has inserted exchanges DONE into its slot: finding
+ * TOKEN there, it holds the token. The holder publishes its ticket and exchanges TOKEN into the next
+ * slot: finding DONE there, it still holds it, now for that ticket. Of two who meet in a slot exactly
+ * one comes second and goes on; nobody waits for the token, and only its holder stores visible_seq.
+ * One writer alone pays two exchanges and never sleeps.
+ *
+ *  1. Memtable room is there before the log is touched; behind wal_append nothing fails but the sync
+ *     (C25).
+ *  2. Number order, ticket order and log order are the same: all three are taken in one hold of the
+ *     lock. An operation goes to the memtable that is active in that hold, so a memtable switched
+ *     under the lock holds exactly the commits before the switch.
+ *  3. visible_seq moves over whole commits, in order, each completely inserted (P4, C34). A commit
+ *     returns after that, so a read that starts later sees it (P11).
+ *  4. A FULL commit is inserted after its sync: what is not durable is not seen.
+ *  5. When a sync fails, its ticket is completed without insertion, and from there on visible_seq
+ *     stands still (is_frozen): later commits that are in the log already get ODB_UNKNOWN too, and
+ *     what readers see remains a prefix. The set is read-only before the ticket is completed, so no
+ *     flush that waited for it can make such a later commit durable in a table (P5, P6).
+ *  6. At most COMMIT_SLOTS tickets are under way: a slot is taken only when the ticket that had it
+ *     before is published.
+ *  7. ODB_NOSPACE and its like from the log: nothing was appended, nothing is applied, and the next
+ *     commit tries again.
+ *
+ * Threads: any number. Sleeping is for those who wait long: first a spin, then yields, then the
+ * condition variable. Waiters count themselves before they look at `published`, the publisher looks at
+ * the count after it has stored `published`, all sequentially consistent: one of them sees the other.
+ * Crash: the record is in ring or log, or the commit never happened.
+ * Not here: how the log is written and synced (wal/), when memtables are flushed (lsm/).
+ */
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "cf/set_priv.h"
+
+#define COMMIT_PARTS       8    /* families of a batch whose state fits the stack */
+#define COMMIT_SMALL       1024 /* bytes of a single operation that fit the stack */
+#define COMMIT_SPINS       200
+#define COMMIT_YIELDS      20
+#define COMMIT_PATIENCE_NS UINT64_C(1000000) /* no_wait: a longer delay is worth telling */
+
+enum { SLOT_EMPTY, SLOT_DONE, SLOT_TOKEN };
+
+/* What a commit does to one family. */
+struct commit_part {
+    struct cf *cf;
+    struct memtable *mem; /* kept by the epoch */
+    struct memtable_room room;
+    size_t bytes;
+    uint32_t count;
+    bool is_switched; /* a full memtable was put away once: go on with whatever there is now */
+};
+
+struct commit {
+    struct cf_set *s;
+    odb_slice payload;
+    uint64_t hash;
+    uint32_t ops;
+    enum cf_durability level;
+    bool no_wait;
+    bool is_paid;       /* the delay was asked for */
+    uint64_t delay_ns;  /* and is still to be slept */
+    struct cf *full;    /* this family's memtable must be put away first */
+    uint64_t first_seq; /* from here on known after the log has it */
+    uint64_t end_lsn;
+    uint64_t ticket;
+    struct commit_part *part;
+    uint32_t part_count;
+    uint32_t *part_of; /* by cf.index, plus one; NULL while the parts fit `few` */
+    struct commit_part few[COMMIT_PARTS];
+};
+
+/* ---- publication ---- */
+
+static struct commit_slot *commit_slot_of(const struct cf_set *s, uint64_t ticket)
+{
+    return &s->slot[ticket & (COMMIT_SLOTS - 1)];
+}
+
+static void commit_wake(struct cf_set *s)
+{
+    if (ODB_LIKELY(atomic_load(&s->waiters) == 0))
+        return;
+    os_mutex_lock(
+        &s->publish_lock); /* who has counted itself is asleep by now, or has not looked */
+    os_cond_broadcast(&s->publish_wake);
+    os_mutex_unlock(&s->publish_lock);
+}
+
+/* The ticket's work is over: hand it to the token. */
+static void commit_complete(struct cf_set *s, uint64_t ticket, bool has_failed)
+{
+    struct commit_slot *slot = commit_slot_of(s, ticket);
+
+    slot->is_failed = has_failed;
+    if (atomic_exchange_explicit(&slot->state, SLOT_DONE, memory_order_acq_rel) != SLOT_TOKEN)
+        return; /* the token comes by */
+    do {
+        uint64_t last = slot->last_seq;
+
+        s->is_frozen |= slot->is_failed;
+        atomic_store_explicit(&slot->state, SLOT_EMPTY, memory_order_relaxed);
+        if (!s->is_frozen)
+            atomic_store_explicit(&s->visible_seq, last, memory_order_release);
+        atomic_store(&s->published, ++ticket); /* from here on the slot may be taken again */
+        slot = commit_slot_of(s, ticket);
+    } while (atomic_exchange_explicit(&slot->state, SLOT_TOKEN, memory_order_acq_rel) == SLOT_DONE);
+    commit_wake(s);
+}
+
+/* Return when `count` tickets are published. */
+static void commit_wait_published(struct cf_set *s, uint64_t count)
+{
+    for (int i = 0; i < COMMIT_SPINS; i++) {
+        if (ODB_LIKELY(atomic_load(&s->published) >= count))
+            return;
+        os_cpu_relax();
+    }
+    for (int i = 0; i < COMMIT_YIELDS; i++) {
+        os_thread_yield();
+        if (atomic_load(&s->published) >= count)
+            return;
+    }
+    os_mutex_lock(&s->publish_lock);
+    atomic_fetch_add(&s->waiters, 1);
+    while (atomic_load(&s->published) < count)
+        os_cond_wait(&s->publish_wake, &s->publish_lock);
+    atomic_fetch_sub(&s->waiters, 1);
+    os_mutex_unlock(&s->publish_lock);
+}
+
+void commit_settle(struct cf_set *s)
+{
+    uint64_t tickets;
+
+    os_mutex_lock(&s->commit_lock);
+    tickets = s->next_ticket;
+    os_mutex_unlock(&s->commit_lock);
+    commit_wait_published(s, tickets);
+}
+
+/* lsm_env.wait_visible. When a commit up to `seq` has failed this returns too; what was flushed then
+ * is refused by the ledger (5). */
+void commit_wait_visible(void *set, uint64_t seq)
+{
+    struct cf_set *s = set;
+
+    if (atomic_load_explicit(&s->visible_seq, memory_order_acquire) < seq)
+        commit_settle(s);
+}
+
+/* ---- memtables ---- */
+
+odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full, bool no_wait)
+{
+    odb_status st = ODB_OK;
+    bool is_ready = false;
+
+    while (st == ODB_OK && !is_ready) {
+        struct epoch_guard g = epoch_enter(&s->epoch);
+        bool is_needed = !only_full || lsm_is_full(f->tree);
+
+        epoch_leave(g);
+        if (!is_needed)
+            return ODB_OK; /* somebody else was faster */
+        st = lsm_prepare_switch(f->tree);
+        is_ready = st == ODB_OK;
+        if (st == ODB_AGAIN && !no_wait)
+            st = lsm_wait_room(f->tree);
+    }
+    if (st == ODB_CANCELLED && atomic_load_explicit(&f->is_dropped, memory_order_relaxed))
+        st = err_set(ODB_NO_FAMILY, "column family '%s' was dropped", f->name);
+    if (st == ODB_OK) {
+        struct epoch_guard g = epoch_enter(&s->epoch);
+
+        os_mutex_lock(&s->commit_lock);
+        if (!only_full || lsm_is_full(f->tree))
+            lsm_switch(f->tree, wal_end(s->wal), s->next_seq - 1);
+        os_mutex_unlock(&s->commit_lock);
+        epoch_leave(g);
+        set_balance_memory(s);
+    }
+    return st;
+}
+
+/* Now and then: is too much log kept, or too much memory used? Then put away the memtable that needs
+ * the oldest log, or the largest one. The alarm moves on first, so that one commit does this and not
+ * all. */
+static void commit_attend(struct cf_set *s, uint64_t end)
+{
+    uint64_t alarm = atomic_load_explicit(&s->alarm, memory_order_relaxed);
+    uint64_t least = UINT64_MAX, used = 0;
+    struct cf *oldest = NULL, *largest = NULL;
+    size_t largest_bytes = 0;
+    struct epoch_guard g;
+    struct cf_table *t;
+
+    if (end < alarm || !atomic_compare_exchange_strong(&s->alarm, &alarm, end + s->alarm_step))
+        return;
+    g = epoch_enter(&s->epoch);
+    t = atomic_load_explicit(&s->table, memory_order_acquire);
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct cf *f = t->cf[i];
+        struct lsm_stats now;
+        uint64_t lsn;
+
+        if (atomic_load_explicit(&f->is_dropped, memory_order_relaxed))
+            continue;
+        lsm_stats(f->tree, &now);
+        used += now.memtable_bytes;
+        if (now.memtables > 1)
+            continue; /* its flush is on the way */
+        lsn = lsm_needed_lsn(f->tree);
+        if (now.memtable_entries > 0 && lsn < least) {
+            least = lsn;
+            oldest = f;
+        }
+        if (now.memtable_bytes > largest_bytes) {
+            largest_bytes = (size_t)now.memtable_bytes;
+            largest = f;
+        }
+    }
+    epoch_leave(g);
+    if (s->opt.log_limit && oldest && end - least > s->opt.log_limit)
+        err_ignore(commit_switch(s, oldest, false, true)); /* should it be busy: next time */
+    if (s->opt.memory_budget && largest && used > s->opt.memory_budget / 2)
+        err_ignore(commit_switch(s, largest, false, true));
+}
+
+/* ---- before the log ---- */
+
+/* Inside an epoch. ODB_OK with c->full or c->delay_ns set: nothing was reserved, see to that first.
+ * On any other failure, too, the caller gives back what was reserved. */
+static odb_status commit_reserve(struct commit *c)
+{
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        struct commit_part *p = &c->part[i];
+
+        if (ODB_UNLIKELY(atomic_load_explicit(&p->cf->is_dropped, memory_order_relaxed)))
+            return err_set(ODB_NO_FAMILY, "column family '%s' was dropped", p->cf->name);
+        if (ODB_UNLIKELY(!p->is_switched && lsm_is_full(p->cf->tree))) {
+            p->is_switched = true;
+            c->full = p->cf;
+            return ODB_OK;
+        }
+        if (!c->is_paid) {
+            uint64_t ns = lsm_delay_ns(p->cf->tree, p->bytes);
+
+            if (ODB_UNLIKELY(ns > c->delay_ns))
+                c->delay_ns = ns;
+        }
+    }
+    c->is_paid = true;
+    if (ODB_UNLIKELY(c->delay_ns))
+        return ODB_OK;
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        struct commit_part *p = &c->part[i];
+        struct memtable *mem = lsm_active(p->cf->tree);
+        odb_status st = memtable_reserve(mem, p->bytes, p->count, &p->room);
+
+        if (st != ODB_OK)
+            return st;
+        p->mem = mem;
+    }
+    return ODB_OK;
+}
+
+/* Give back what is left of the room. Inside the epoch it was reserved in. */
+static void commit_return(struct commit *c)
+{
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        struct commit_part *p = &c->part[i];
+
+        if (p->mem)
+            memtable_return(p->mem, &p->room);
+        p->mem = NULL;
+    }
+}
+
+/* Sleep off what is owed to flush and merge; where they have no threads, do some of their work. */
+static odb_status commit_pay(struct commit *c)
+{
+    uint64_t ns = c->delay_ns;
+
+    c->delay_ns = 0;
+    if (c->no_wait && ns > COMMIT_PATIENCE_NS)
+        return err_set(ODB_AGAIN, "flushing and merging are behind: this write would wait %llu us",
+                       (unsigned long long)(ns / 1000));
+    if (exec_has_threads(c->s->exec))
+        os_thread_sleep(ns);
+    else
+        (void)exec_run_one(c->s->exec);
+    return ODB_OK;
+}
+
+/* ---- the log ---- */
+
+/* Under the lock: whether every family's room is still in its active memtable. */
+static bool commit_is_current(const struct commit *c)
+{
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        const struct commit_part *p = &c->part[i];
+
+        if (ODB_UNLIKELY(lsm_active(p->cf->tree) != p->mem ||
+                         atomic_load_explicit(&p->cf->is_dropped, memory_order_relaxed)))
+            return false;
+    }
+    return true;
+}
+
+/* Under the lock: numbers, log and ticket. */
+static odb_status commit_enter(struct commit *c)
+{
+    struct cf_set *s = c->s;
+    struct commit_slot *slot;
+    odb_status st;
+
+    assert(os_mutex_held(&s->commit_lock));
+    if (ODB_UNLIKELY(c->ops > SEQ_MAX - s->next_seq))
+        return err_set(ODB_LIMIT, "all 2^56 sequence numbers of this database are used");
+    st = wal_append(s->wal, WAL_BATCH, s->next_seq, c->payload, c->hash, &c->end_lsn);
+    if (ODB_UNLIKELY(st != ODB_OK))
+        return st;
+    c->first_seq = s->next_seq;
+    s->next_seq += c->ops;
+    c->ticket = s->next_ticket++;
+    slot = commit_slot_of(s, c->ticket);
+    slot->last_seq = s->next_seq - 1;
+    s->commits++;
+    s->bytes_in += c->payload.size;
+    return ODB_OK;
+}
+
+/* ODB_OK with *is_logged false: the memtables changed, begin again. Inside the epoch. */
+static odb_status commit_log(struct commit *c, bool *is_logged)
+{
+    struct cf_set *s = c->s;
+
+    for (;;) {
+        uint64_t need = 0; /* tickets to be published before there is a slot */
+        odb_status st = ODB_OK;
+        bool is_current;
+
+        os_mutex_lock(&s->commit_lock);
+        is_current = commit_is_current(c);
+        if (ODB_UNLIKELY(set_has_failed(s)))
+            st = ODB_READONLY;
+        else if (ODB_UNLIKELY(s->next_ticket - atomic_load(&s->published) >= COMMIT_SLOTS))
+            need = s->next_ticket - COMMIT_SLOTS + 1;
+        else if (ODB_LIKELY(is_current))
+            st = commit_enter(c);
+        os_mutex_unlock(&s->commit_lock);
+
+        if (ODB_UNLIKELY(st == ODB_READONLY))
+            return set_refuse(s);
+        if (need) {
+            commit_wait_published(s, need);
+            continue;
+        }
+        if (ODB_LIKELY(st == ODB_OK)) {
+            *is_logged = is_current;
+            return ODB_OK;
+        }
+        if (st == ODB_AGAIN)
+            st = wal_make_room(s->wal, c->payload.size);
+        if (st == ODB_UNKNOWN)
+            set_fail(s, st);
+        if (st != ODB_OK)
+            return st;
+    }
+}
+
+/* ---- behind the log ---- */
+
+static struct commit_part *commit_part_of(const struct commit *c, const struct cf_table *t,
+                                          uint32_t family, struct commit_part *last)
+{
+    const struct cf *f;
+
+    if (ODB_LIKELY(last->cf->id == family))
+        return last;
+    if (!c->part_of) {
+        for (uint32_t i = 0; i < c->part_count; i++)
+            if (c->part[i].cf->id == family)
+                return &c->part[i];
+        return NULL;
+    }
+    f = set_table_find(t, family);
+    return f && c->part_of[f->index] ? &c->part[c->part_of[f->index] - 1] : NULL;
+}
+
+static void commit_insert(struct commit *c)
+{
+    const struct cf_table *t = atomic_load_explicit(&c->s->table, memory_order_acquire);
+    struct dec d = dec_from(c->payload);
+    struct commit_part *p = &c->part[0];
+    uint64_t seq = c->first_seq;
+    struct batch_op op;
+
+    for (; batch_next(&d, &op); seq++) {
+        p = commit_part_of(c, t, op.family, p); /* never NULL: the same bytes were walked before */
+        memtable_insert(p->mem, &p->room, memtable_prepare(&p->room, op.key, op.value),
+                        trailer_make(seq, (enum kind)op.kind));
+    }
+}
+
+/* Sync, insert, be published. Inside the epoch. */
+static odb_status commit_apply(struct commit *c)
+{
+    struct cf_set *s = c->s;
+    odb_status st = ODB_OK;
+
+    if (c->level == CF_FULL) {
+        st = wal_sync(s->wal, c->end_lsn);
+        if (st != ODB_OK)
+            set_fail(s, st); /* before the ticket is completed (5) */
+    }
+    if (st == ODB_OK)
+        commit_insert(c);
+    commit_complete(s, c->ticket, st != ODB_OK);
+    commit_wait_published(s, c->ticket + 1);
+    if (ODB_LIKELY(atomic_load_explicit(&s->visible_seq, memory_order_acquire) >=
+                   c->first_seq + c->ops - 1))
+        return ODB_OK;
+    os_mutex_lock(&s->publish_lock);
+    st = err_set(ODB_UNKNOWN,
+                 "the log failed while this commit was in it; reopen to see whether it is there. "
+                 "The cause: %s",
+                 s->failed_text);
+    os_mutex_unlock(&s->publish_lock);
+    return st;
+}
+
+void commit_prepare_run(struct exec_job *job)
+{
+    struct cf_set *s =
+        (struct cf_set *)(void *)((char *)job - offsetof(struct cf_set, prepare_job));
+    odb_status st = wal_prepare(s->wal); /* when it fails, wal_make_room does it in its time */
+
+    atomic_store(&s->prepare_state, st == ODB_OK ? PREPARE_IDLE : PREPARE_GIVEN_UP);
+}
+
+/* What a commit does for all: three or four loads when there is nothing to do. */
+static void commit_help(struct commit *c)
+{
+    struct cf_set *s = c->s;
+
+    if (ODB_UNLIKELY(wal_drain_due(s->wal))) {
+        odb_status st = wal_drain(s->wal);
+
+        if (st != ODB_OK && st != ODB_NOSPACE) /* a full disk: the ring keeps the bytes */
+            set_fail(s, st);
+    }
+    if (ODB_UNLIKELY(wal_prepare_due(s->wal)) && exec_has_threads(s->exec)) {
+        int idle = PREPARE_IDLE;
+
+        if (atomic_compare_exchange_strong(&s->prepare_state, &idle, PREPARE_QUEUED))
+            exec_submit(s->exec, &s->prepare_job);
+    }
+    if (ODB_UNLIKELY(c->end_lsn >= atomic_load_explicit(&s->alarm, memory_order_relaxed)))
+        commit_attend(s, c->end_lsn);
+}
+
+/* ---- a commit from one end to the other ---- */
+
+static odb_status commit_run(struct commit *c)
+{
+    struct cf_set *s = c->s;
+    odb_status st = ODB_OK;
+    bool is_logged = false;
+
+    while (st == ODB_OK && !is_logged) {
+        struct epoch_guard g = epoch_enter(&s->epoch);
+
+        st = commit_reserve(c);
+        if (ODB_LIKELY(st == ODB_OK && !c->full && !c->delay_ns))
+            st = commit_log(c, &is_logged);
+        if (ODB_LIKELY(is_logged))
+            st = commit_apply(c);
+        commit_return(c);
+        epoch_leave(g);
+        if (ODB_UNLIKELY(c->full && st == ODB_OK))
+            st = commit_switch(s, c->full, true, c->no_wait);
+        c->full = NULL;
+        if (ODB_UNLIKELY(c->delay_ns && st == ODB_OK))
+            st = commit_pay(c);
+    }
+    if (is_logged)
+        commit_help(c);
+    return st;
+}
+
+static odb_status commit_begin(struct commit *c, struct cf_set *s, const struct cf_write *how)
+{
+    if (ODB_UNLIKELY(set_is_forked(s)))
+        return set_check_fork(s);
+    if (ODB_UNLIKELY(s->is_readonly || set_has_failed(s)))
+        return set_refuse(s);
+    c->s = s;
+    c->level = how && how->durability ? how->durability : s->opt.durability;
+    c->no_wait = how && how->no_wait;
+    c->part = c->few;
+    return ODB_OK;
+}
+
+static odb_status commit_single(struct cf_set *s, struct cf *cf, enum kind kind, odb_slice key,
+                                odb_slice value, const struct cf_write *how)
+{
+    uint8_t small[COMMIT_SMALL], *heap = NULL, *bytes = small, *p;
+    struct commit c;
+    odb_status st;
+
+    if (ODB_UNLIKELY(key.size > KEY_LEN_MAX || value.size > VALUE_LEN_MAX))
+        return err_set(ODB_TOO_LARGE, "a key of %zu and a value of %zu bytes; at most %zu and %zu",
+                       key.size, value.size, KEY_LEN_MAX, VALUE_LEN_MAX);
+    memset(&c, 0, offsetof(struct commit, few) + sizeof c.few[0]);
+    st = commit_begin(&c, s, how);
+    if (ODB_UNLIKELY(st != ODB_OK))
+        return st;
+    if (ODB_UNLIKELY(BATCH_OP_HEADER_MAX + key.size + value.size > sizeof small)) {
+        bytes = heap = mem_alloc(BATCH_OP_HEADER_MAX + key.size + value.size);
+        if (!heap)
+            return err_set(ODB_NOMEM, "out of memory for a value of %zu bytes", value.size);
+    }
+    p = batch_op_header(bytes, (uint8_t)kind, cf->id, key.size, value.size);
+    if (key.size)
+        memcpy(p, key.data, key.size);
+    if (value.size)
+        memcpy(p + key.size, value.data, value.size);
+    p += key.size + value.size;
+    c.payload = odb_bytes(bytes, (size_t)(p - bytes));
+    c.hash = hash64(bytes, c.payload.size);
+    c.ops = 1;
+    c.part_count = 1;
+    c.few[0].cf = cf;
+    c.few[0].bytes = memtable_entry_bytes(key.size, value.size);
+    c.few[0].count = 1;
+    st = commit_run(&c);
+    mem_free(heap);
+    return st;
+}
+
+odb_status cf_put(struct cf_set *s, struct cf *cf, odb_slice key, odb_slice value,
+                  const struct cf_write *how)
+{
+    return commit_single(s, cf, KIND_PUT, key, value, how);
+}
+
+odb_status cf_delete(struct cf_set *s, struct cf *cf, odb_slice key, const struct cf_write *how)
+{
+    return commit_single(s, cf, KIND_DELETE, key, odb_bytes(NULL, 0), how);
+}
+
+/* Move the parts to the heap, with an index: there are more families than fit. */
+static odb_status commit_spread(struct commit *c, const struct cf_table *t)
+{
+    c->part_of = mem_zalloc(t->count, sizeof *c->part_of);
+    c->part = mem_zalloc(t->count, sizeof *c->part);
+    if (!c->part_of || !c->part)
+        return err_set(ODB_NOMEM, "out of memory for a batch over many column families");
+    memcpy(c->part, c->few, sizeof c->few);
+    for (uint32_t i = 0; i < c->part_count; i++)
+        c->part_of[c->part[i].cf->index] = i + 1;
+    return ODB_OK;
+}
+
+/* The part of `family`, a new one if need be. All of a batch is looked up in one table: part_of has
+ * an entry for each of its families. */
+static odb_status commit_gather_part(struct commit *c, const struct cf_table *t, uint32_t family,
+                                     struct commit_part **io)
+{
+    struct commit_part *p = *io ? commit_part_of(c, t, family, *io) : NULL;
+    struct cf *f;
+    odb_status st;
+
+    if (!p) {
+        f = set_table_find(t, family);
+        if (!f)
+            return err_set(ODB_NO_FAMILY, "the batch names column family %u, which is not there",
+                           family);
+        if (c->part_count == COMMIT_PARTS && !c->part_of) {
+            st = commit_spread(c, t);
+            if (st != ODB_OK)
+                return st;
+        }
+        p = &c->part[c->part_count++];
+        p->cf = f;
+        if (c->part_of)
+            c->part_of[f->index] = c->part_count;
+    }
+    *io = p;
+    return ODB_OK;
+}
+
+/* Walk the batch once: which families, how much room. */
+static odb_status commit_gather(struct commit *c)
+{
+    struct epoch_guard g = epoch_enter(&c->s->epoch);
+    const struct cf_table *t = atomic_load_explicit(&c->s->table, memory_order_acquire);
+    struct dec d = dec_from(c->payload);
+    struct commit_part *p = NULL;
+    struct batch_op op;
+    odb_status st = ODB_OK;
+
+    while (st == ODB_OK && batch_next(&d, &op)) {
+        st = commit_gather_part(c, t, op.family, &p);
+        if (st != ODB_OK)
+            break;
+        p->bytes += memtable_entry_bytes(op.key.size, op.value.size);
+        p->count++;
+        c->ops++;
+    }
+    epoch_leave(g);
+    if (st == ODB_OK && d.bad)
+        st = err_set(ODB_INVALID, "the batch is malformed behind operation %u", c->ops);
+    return st;
+}
+
+odb_status cf_commit(struct cf_set *s, const struct batch *b, const struct cf_write *how)
+{
+    struct commit c = {0};
+    odb_status st = commit_begin(&c, s, how);
+
+    if (st != ODB_OK)
+        return st;
+    if (b->count == 0)
+        return c.level == CF_FULL ? cf_sync(s) : ODB_OK; /* it makes what came before durable */
+    c.payload = buf_slice(&b->ops);
+    c.hash = hash64(c.payload.data, c.payload.size);
+    st = commit_gather(&c);
+    if (st == ODB_OK)
+        st = commit_run(&c);
+    if (c.part != c.few)
+        mem_free(c.part);
+    mem_free(c.part_of);
+    return st;
+}
+
+odb_status cf_sync(struct cf_set *s)
+{
+    uint64_t end;
+    odb_status st = set_check_fork(s);
+
+    if (st != ODB_OK || s->is_readonly)
+        return st;
+    if (set_has_failed(s))
+        return set_refuse(s);
+    os_mutex_lock(&s->commit_lock);
+    end = wal_end(s->wal);
+    os_mutex_unlock(&s->commit_lock);
+    st = wal_sync(s->wal, end);
+    if (st != ODB_OK)
+        set_fail(s, st);
+    return st;
+}

@@ -1,0 +1,826 @@
+/* cf/recover.c -- from the files to a set, and from nothing to files.
+ *
+ *      reads only                                              |  writes
+ *      CURRENT -> manifest -> trees -> log and ring -> memtables -> tables     (named by nobody yet)
+ *                                                              |  new manifest, describing all that
+ *      ========================================================== CURRENT =====================
+ *                                                              |  new log segment, counters
+ *                                                              |  what nobody names any more goes
+ *
+ * 1. Until CURRENT has moved, the files that make up the old state are only read. What is written
+ *    before are new files under numbers that nothing on the disk bears: dying there, any number of
+ *    times, leaves the next recovery the same state to start from (P10).
+ * 2. The new state needs no log: everything replayed is in tables. So the ring may be overwritten, and
+ *    a segment torn at its end is never read again (reliability: never trust the cache after an error).
+ * 3. The log is opened behind the switch, not before: a segment made by a recovery that then died
+ *    would look like a successor with a hole before it. Between the two the manifest says that the
+ *    log is not open yet, and afterwards that it is, so that a log that was taken away is missed.
+ * 4. Segments numbered below log_no are left-overs whatever they hold; all others must be there.
+ * 5. A log that ends below what a family has flushed was cut by somebody: before a flush is recorded,
+ *    the log is durable up to there (ledger.c, 2).
+ * 6. Numbers are never used twice: the next file number lies above every file there is, whether named
+ *    or not, and above the counters; the next sequence number above everything the log, its discarded
+ *    tail, the tables and the counters have seen (C8, C17).
+ * 7. Read-only, nothing is changed at all: the log is replayed into memtables that stay.
+ *
+ * Replay sorts what it gathers before inserting: a skiplist takes neighbours several times faster than
+ * strangers, and here nobody waits for any single one.
+ *
+ * Creating is the same from "new manifest" on; files.c tells how a half-made database is recognised.
+ * Threads: one.
+ */
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "cf/set_priv.h"
+
+#define REPLAY_BYTES_MAX ((size_t)4 << 20)
+#define REPLAY_BYTES_MIN ((size_t)64 << 10)
+#define REPLAY_GROUP     64 /* entries that share one reservation */
+#define RECOVER_SEGMENT  ((uint64_t)64 << 20)
+
+/* One operation of the log, on its way into a memtable. The bytes lie in replay.bytes or in the
+ * record at hand. */
+struct replay_op {
+    const uint8_t *key;
+    const uint8_t *value;
+    uint64_t trailer;
+    uint32_t key_len;
+    uint32_t value_len;
+};
+
+struct replay_rank {
+    uint64_t prefix; /* of the key: enough for neighbours to end up near each other */
+    uint32_t index;  /* of the family */
+    uint32_t op;
+};
+
+struct replay {
+    uint8_t *bytes;
+    size_t len;
+    size_t cap;
+    struct replay_op *op;
+    struct replay_rank *rank; /* two halves: sorting goes back and forth between them */
+    uint32_t count;
+    uint32_t op_cap;
+};
+
+struct recovery {
+    const struct cf_set_options *opt;
+    struct cf_set *s;
+    struct os_dir *dir;
+    struct os_lock *lock;
+    struct file_list files;
+    bool is_new;     /* there is no database yet */
+    bool is_settled; /* IDENTITY stands under its own name */
+    uint64_t manifest_no;
+    struct manifest_counters counters;
+    bool has_counters;
+    uint32_t table_cap;       /* of s->table, while it is being filled */
+    struct file_numbers live; /* tables the manifest names, ascending */
+    bool is_short;            /* memory ran out gathering `live` */
+    struct replay replay;
+    uint64_t end_lsn;
+    uint64_t last_seq; /* of the record replayed last */
+    uint64_t next_seq;
+};
+
+/* ---- what is there ---- */
+
+static odb_status recover_judge(struct recovery *r)
+{
+    const struct file_list *f = &r->files;
+    bool is_begun = f->has[FILE_IDENTITY_NEW] && !f->has[FILE_IDENTITY];
+
+    if (f->has[FILE_CURRENT]) {
+        r->is_settled = !is_begun;
+        if (r->opt->must_be_new)
+            return err_set(ODB_EXISTS, "%s holds a database already", os_dir_path(r->dir));
+        return ODB_OK;
+    }
+    if (!is_begun &&
+        (f->has[FILE_IDENTITY] || f->manifests.count || f->logs.count || f->tables.count))
+        return err_set(ODB_CORRUPT,
+                       "%s holds files of a database, but CURRENT, which says where to begin, is "
+                       "missing. Nothing was changed; restore CURRENT from a copy",
+                       os_dir_path(r->dir));
+    if (!r->opt->create || r->opt->is_readonly)
+        return err_set(ODB_ABSENT, "there is no database in %s", os_dir_path(r->dir));
+    r->is_new = true;
+    return ODB_OK;
+}
+
+/* Directory, lock, listing. Somebody else's directory is not even locked unless `create` says so. */
+static odb_status recover_enter(struct recovery *r, const char *path)
+{
+    const struct cf_set_options *o = r->opt;
+    unsigned flags = o->is_readonly ? OS_DIR_READONLY : o->create ? OS_DIR_CREATE : 0;
+    odb_status st = os_dir_open(o->os, path, flags, &r->dir);
+
+    if (st == ODB_ABSENT)
+        return err_set(ODB_ABSENT, "there is no database in %s", path);
+    if (st == ODB_OK && !o->create) {
+        st = file_list_read(r->dir, &r->files);
+        if (st == ODB_OK)
+            st = recover_judge(r);
+        file_list_release(&r->files);
+    }
+    if (st == ODB_OK && !o->is_readonly)
+        st = os_lock(r->dir, FILE_LOCK, &r->lock);
+    if (st == ODB_OK)
+        st = file_list_read(r->dir, &r->files); /* again: this one nobody else can change */
+    if (st == ODB_OK)
+        st = recover_judge(r);
+    return st;
+}
+
+static odb_status recover_new_set(struct recovery *r, const struct identity *id)
+{
+    odb_status st = set_new(r->opt, r->dir, r->lock, identity_db_id(id), &r->s);
+
+    if (st == ODB_OK) {
+        r->dir = NULL; /* the set's now */
+        r->lock = NULL;
+    }
+    return st;
+}
+
+/* ---- families ---- */
+
+/* Add to the table, which nobody else sees yet: it grows by doubling. */
+static odb_status recover_add_family(struct recovery *r, struct cf *f)
+{
+    struct cf_table *t = atomic_load(&r->s->table);
+
+    if (t->count == r->table_cap) {
+        uint32_t cap = r->table_cap ? r->table_cap * 2 : 8;
+        struct cf_table *grown = mem_realloc(t, sizeof *t + cap * sizeof(struct cf *));
+
+        if (!grown)
+            return err_set(ODB_NOMEM, "out of memory for the table of column families");
+        t = grown;
+        r->table_cap = cap;
+        atomic_store(&r->s->table, t);
+    }
+    f->index = t->count;
+    t->cf[t->count++] = f;
+    r->s->living++;
+    return ODB_OK;
+}
+
+static odb_status recover_make_family(struct recovery *r, uint32_t id, const char *name,
+                                      const struct lsm_options *options)
+{
+    struct cf *f = NULL;
+    odb_status st = set_family_new(r->s, id, name, options, &f);
+
+    if (st == ODB_OK)
+        st = recover_add_family(r, f);
+    if (st != ODB_OK)
+        set_family_free(f);
+    return st;
+}
+
+static odb_status recover_bad_manifest(const struct recovery *r, const char *what)
+{
+    char name[FILE_NAME_MAX];
+
+    file_name(FILE_MANIFEST, r->manifest_no, name);
+    return err_corrupt(name, 0, what);
+}
+
+static odb_status recover_family(struct recovery *r, const struct manifest_family *m)
+{
+    const struct cf_table *t = atomic_load(&r->s->table);
+    struct lsm_options options = r->s->opt.family;
+    char name[CF_NAME_MAX + 1];
+
+    if (m->name.size > CF_NAME_MAX || r->s->living >= CF_COUNT_MAX)
+        return recover_bad_manifest(r, "more column families, or longer names, than there can be");
+    if (t->count && m->id <= t->cf[t->count - 1]->id)
+        return recover_bad_manifest(r, "a column family that comes too late");
+    memcpy(name, m->name.data, m->name.size);
+    name[m->name.size] = '\0';
+    if (m->has_options)
+        options = m->options;
+    return recover_make_family(r, m->id, name, m->has_options ? &options : NULL);
+}
+
+static odb_status recover_drop(struct recovery *r, uint32_t id)
+{
+    struct cf_table *t = atomic_load(&r->s->table);
+    struct cf *f = set_table_find(t, id);
+
+    if (!f)
+        return recover_bad_manifest(r, "it drops a column family that is not there");
+    for (uint32_t i = f->index; i + 1 < t->count; i++) {
+        t->cf[i] = t->cf[i + 1];
+        t->cf[i]->index = i;
+    }
+    t->count--;
+    r->s->living--;
+    set_family_free(f);
+    return ODB_OK;
+}
+
+static odb_status recover_edit(struct recovery *r, const struct lsm_edit *edit)
+{
+    struct cf *f = set_table_find(atomic_load(&r->s->table), edit->family);
+
+    if (!f)
+        return recover_bad_manifest(r, "it changes a column family that is not there");
+    if (edit->has_flushed && edit->flushed_lsn < f->flushed_lsn)
+        return recover_bad_manifest(r, "a column family needs log again that it had let go of");
+    if (edit->has_flushed)
+        f->flushed_lsn = edit->flushed_lsn;
+    return lsm_replay_edit(f->tree, edit);
+}
+
+static odb_status recover_item(void *arg, const struct manifest_item *item)
+{
+    struct recovery *r = arg;
+
+    switch (item->kind) {
+    case MANIFEST_FAMILY: return recover_family(r, &item->family);
+    case MANIFEST_DROP: return recover_drop(r, item->dropped);
+    case MANIFEST_EDIT: return recover_edit(r, &item->edit);
+    case MANIFEST_COUNTERS:
+        r->counters = item->counters;
+        r->has_counters = true;
+        break;
+    }
+    return ODB_OK;
+}
+
+/* ---- tables ---- */
+
+static void recover_live_file(void *arg, uint32_t level, const struct sst_meta *meta)
+{
+    struct recovery *r = arg;
+    struct file_numbers *n = &r->live;
+
+    (void)level;
+    if (n->count == n->cap) {
+        size_t cap = n->cap ? n->cap * 2 : 64;
+        uint64_t *p = mem_realloc(n->no, cap * sizeof *p);
+
+        if (!p) {
+            r->is_short = true;
+            return;
+        }
+        n->no = p;
+        n->cap = cap;
+    }
+    n->no[n->count++] = meta->file_no;
+}
+
+/* Give every tree its memtable, and see that no table is missing. */
+static odb_status recover_open_trees(struct recovery *r)
+{
+    const struct cf_table *t = atomic_load(&r->s->table);
+    odb_status st = ODB_OK;
+
+    for (uint32_t i = 0; i < t->count && st == ODB_OK; i++) {
+        st = lsm_open_memtable(t->cf[i]->tree, t->cf[i]->flushed_lsn);
+        if (st == ODB_OK)
+            lsm_each_file(t->cf[i]->tree, recover_live_file, r);
+        if (r->is_short)
+            st = err_set(ODB_NOMEM, "out of memory for the list of tables");
+    }
+    file_numbers_sort(&r->live);
+    for (size_t i = 0; i < r->live.count && st == ODB_OK; i++) {
+        char name[SST_NAME_MAX];
+
+        sst_file_name(r->live.no[i], name);
+        if (i > 0 && r->live.no[i] == r->live.no[i - 1])
+            st = recover_bad_manifest(r, "two column families claim the same table");
+        else if (!file_list_has(&r->files.tables, r->live.no[i]))
+            st = err_corrupt(name, 0, "the manifest names this table, and it is missing");
+    }
+    return st;
+}
+
+static odb_status recover_read_manifest(struct recovery *r)
+{
+    const struct cf_table *t;
+    odb_status st = current_read(r->s->dir, r->s->db_id, &r->manifest_no);
+
+    if (st == ODB_OK && !file_list_has(&r->files.manifests, r->manifest_no))
+        st = err_corrupt("CURRENT", 0, "it names a manifest that is missing");
+    if (st == ODB_OK)
+        st = manifest_read(r->s->dir, r->s->db_id, r->manifest_no, recover_item, r, NULL);
+    if (st != ODB_OK)
+        return st;
+    t = atomic_load(&r->s->table);
+    if (!r->has_counters || t->count == 0 || t->cf[0]->id != 0 ||
+        t->cf[t->count - 1]->id >= r->counters.next_family)
+        return recover_bad_manifest(r, "it does not describe a whole database");
+    r->s->next_family = r->counters.next_family;
+    return recover_open_trees(r);
+}
+
+/* ---- replay ---- */
+
+static odb_status replay_init(struct replay *p, size_t write_buffer)
+{
+    p->cap = write_buffer < REPLAY_BYTES_MAX ? write_buffer : REPLAY_BYTES_MAX;
+    if (p->cap < REPLAY_BYTES_MIN)
+        p->cap = REPLAY_BYTES_MIN;
+    p->op_cap = (uint32_t)(p->cap / 64);
+    p->bytes = mem_alloc(p->cap);
+    p->op = mem_array(p->op_cap, sizeof *p->op);
+    p->rank = mem_array(2 * (size_t)p->op_cap, sizeof *p->rank);
+    if (!p->bytes || !p->op || !p->rank)
+        return err_set(ODB_NOMEM, "out of memory replaying the log");
+    return ODB_OK;
+}
+
+static void replay_release(struct replay *p)
+{
+    mem_free(p->bytes);
+    mem_free(p->op);
+    mem_free(p->rank);
+    *p = (struct replay){0};
+}
+
+static bool replay_before(const struct replay_rank *a, const struct replay_rank *b)
+{
+    return a->index != b->index ? a->index < b->index : a->prefix < b->prefix;
+}
+
+/* Sort by family and prefix, bottom up: runs of 1, 2, 4 ... are merged from one half of the array into
+ * the other. Returns the half that holds the result. */
+static struct replay_rank *replay_sort(struct replay *p)
+{
+    struct replay_rank *from = p->rank, *to = p->rank + p->op_cap;
+
+    for (uint32_t run = 1; run < p->count; run *= 2) {
+        struct replay_rank *done = from;
+
+        for (uint32_t at = 0; at < p->count; at += 2 * run) {
+            uint32_t mid = p->count - at < run ? p->count : at + run;
+            uint32_t end = p->count - mid < run ? p->count : mid + run;
+            uint32_t a = at, b = mid, k = at;
+
+            while (a < mid && b < end)
+                to[k++] = replay_before(&from[b], &from[a]) ? from[b++] : from[a++];
+            while (a < mid)
+                to[k++] = from[a++];
+            while (b < end)
+                to[k++] = from[b++];
+        }
+        from = to;
+        to = done;
+    }
+    return from;
+}
+
+/* The memtable is full: into a table, or, read-only, aside. */
+static odb_status replay_put_away(struct recovery *r, struct cf *f)
+{
+    odb_status st;
+
+    if (!r->s->is_readonly)
+        return lsm_flush_for_recovery(f->tree, f->flushed_lsn);
+    st = lsm_prepare_switch(f->tree);
+    if (st == ODB_OK)
+        lsm_switch(f->tree, f->flushed_lsn, r->last_seq);
+    return st;
+}
+
+/* Insert entries [from, to) of the sorted ranks, all of one family. */
+static odb_status replay_insert(struct recovery *r, struct cf *f, const struct replay_rank *rank,
+                                uint32_t count)
+{
+    struct memtable *m = lsm_active(f->tree);
+    struct memtable_room room;
+    size_t bytes = 0;
+    odb_status st;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct replay_op *op = &r->replay.op[rank[i].op];
+
+        bytes += memtable_entry_bytes(op->key_len, op->value_len);
+    }
+    st = memtable_reserve(m, bytes, count, &room);
+    if (st != ODB_OK)
+        return st;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct replay_op *op = &r->replay.op[rank[i].op];
+        struct memtable_entry *e = memtable_prepare(&room, odb_bytes(op->key, op->key_len),
+                                                    odb_bytes(op->value, op->value_len));
+
+        memtable_insert(m, &room, e, op->trailer);
+    }
+    memtable_return(m, &room);
+    return ODB_OK;
+}
+
+/* Everything gathered goes into the memtables. */
+static odb_status replay_apply(struct recovery *r)
+{
+    const struct cf_table *t = atomic_load(&r->s->table);
+    struct replay *p = &r->replay;
+    const struct replay_rank *rank = replay_sort(p);
+    odb_status st = ODB_OK;
+
+    for (uint32_t at = 0, n; at < p->count && st == ODB_OK; at += n) {
+        struct cf *f = t->cf[rank[at].index];
+
+        for (n = 1; n < REPLAY_GROUP && at + n < p->count; n++)
+            if (rank[at + n].index != rank[at].index)
+                break;
+        st = replay_insert(r, f, rank + at, n);
+        if (st == ODB_OK && (at + n == p->count || rank[at + n].index != f->index) &&
+            lsm_is_full(f->tree))
+            st = replay_put_away(r,
+                                 f); /* between families, so that a table holds whole gatherings */
+    }
+    p->count = 0;
+    p->len = 0;
+    return st;
+}
+
+static odb_status replay_add(struct recovery *r, const struct cf *f, const struct batch_op *op,
+                             uint64_t seq)
+{
+    struct replay *p = &r->replay;
+    odb_status st = ODB_OK;
+
+    if (p->count == p->op_cap)
+        st = replay_apply(r);
+    if (st != ODB_OK)
+        return st;
+    p->op[p->count] = (struct replay_op){.key = op->key.data,
+                                         .value = op->value.data,
+                                         .trailer = trailer_make(seq, (enum kind)op->kind),
+                                         .key_len = (uint32_t)op->key.size,
+                                         .value_len = (uint32_t)op->value.size};
+    p->rank[p->count] = (struct replay_rank){
+        op->key.size ? key_prefix(op->key.data, op->key.size, 0) : 0, f->index, p->count};
+    p->count++;
+    return ODB_OK;
+}
+
+/* The operations of one record, whose bytes are at `payload` now. */
+static odb_status replay_walk(struct recovery *r, const struct wal_record *rec, odb_slice payload)
+{
+    const struct cf_table *t = atomic_load(&r->s->table);
+    struct dec d = dec_from(payload);
+    uint64_t seq = rec->first_seq;
+    struct batch_op op;
+    odb_status st = ODB_OK;
+
+    for (; st == ODB_OK && batch_next(&d, &op); seq++) {
+        struct cf *f = set_table_find(t, op.family);
+
+        if (!f && op.family >= r->s->next_family)
+            return err_corrupt(rec->file, rec->file_off,
+                               "a record for a column family that never was");
+        if (f && rec->lsn >= f->flushed_lsn) /* else dropped since, or in tables already */
+            st = replay_add(r, f, &op, seq);
+    }
+    if (st == ODB_OK && (d.bad || seq == rec->first_seq || seq - 1 > SEQ_MAX))
+        st = err_corrupt(rec->file, rec->file_off,
+                         "a good checksum over a batch that makes no sense");
+    r->last_seq = seq - 1;
+    return st;
+}
+
+static odb_status replay_record(void *arg, const struct wal_record *rec)
+{
+    struct recovery *r = arg;
+    struct replay *p = &r->replay;
+    odb_slice payload = rec->payload;
+    odb_status st = ODB_OK;
+
+    if (rec->type != WAL_BATCH)
+        return err_set(ODB_VERSION,
+                       "%s holds a record of type %d at offset %llu: written by a newer release. "
+                       "Open the database with that release",
+                       rec->file, (int)rec->type, (unsigned long long)rec->file_off);
+    if (rec->first_seq <= r->last_seq || rec->first_seq > SEQ_MAX)
+        return err_corrupt(rec->file, rec->file_off, "its sequence numbers go back");
+    if (payload.size > p->cap - p->len)
+        st = replay_apply(r);
+    if (st != ODB_OK)
+        return st;
+    if (payload.size > p->cap) { /* too large to be gathered: straight out of the record */
+        st = replay_walk(r, rec, payload);
+        return st == ODB_OK ? replay_apply(r) : st;
+    }
+    if (payload.size)
+        memcpy(p->bytes + p->len, payload.data, payload.size);
+    payload.data = p->bytes + p->len;
+    p->len += payload.size;
+    return replay_walk(r, rec, payload);
+}
+
+/* What the log must at least say, by the manifest. */
+static void replay_bounds(const struct recovery *r, uint64_t *low, uint64_t *high)
+{
+    const struct cf_table *t = atomic_load(&r->s->table);
+
+    *low = UINT64_MAX;
+    *high = 0;
+    for (uint32_t i = 0; i < t->count; i++) {
+        if (t->cf[i]->flushed_lsn < *low)
+            *low = t->cf[i]->flushed_lsn;
+        if (t->cf[i]->flushed_lsn > *high)
+            *high = t->cf[i]->flushed_lsn;
+    }
+}
+
+static odb_status recover_replay(struct recovery *r)
+{
+    const struct file_numbers *logs = &r->files.logs;
+    struct wal_replay_result res = {0};
+    char name[FILE_NAME_MAX];
+    uint64_t low, high;
+    size_t first = 0;
+    odb_status st;
+
+    replay_bounds(r, &low, &high);
+    while (first < logs->count && logs->no[first] < r->counters.log_no)
+        first++;
+    if (r->counters.is_log_open &&
+        (first == logs->count || logs->no[first] != r->counters.log_no)) {
+        file_name(FILE_LOG, r->counters.log_no, name);
+        return err_corrupt(name, 0, "the manifest needs this piece of the log, and it is missing");
+    }
+    if (first == logs->count) {
+        r->end_lsn = high;
+        return ODB_OK;
+    }
+    st = replay_init(&r->replay, r->s->opt.family.write_buffer);
+    if (st == ODB_OK)
+        st = wal_replay(r->s->os, r->s->dir, r->s->db_id, logs->no + first, logs->count - first,
+                        low, replay_record, r, &res);
+    if (st == ODB_OK)
+        st = replay_apply(r);
+    if (st != ODB_OK)
+        return st;
+    if (res.end_lsn < high) {
+        file_name(FILE_LOG, logs->no[logs->count - 1], name);
+        return err_corrupt(name, 0, "the log ends before what was durable");
+    }
+    r->end_lsn = res.end_lsn;
+    if (res.seq_floor > r->last_seq)
+        r->last_seq = res.seq_floor;
+    r->s->recovered_records = res.records;
+    r->s->recovered_bytes = res.bytes;
+    return ODB_OK;
+}
+
+static void recover_sequence(struct recovery *r)
+{
+    const struct cf_table *t = atomic_load(&r->s->table);
+    uint64_t next = r->last_seq + 1;
+
+    if (next < r->counters.next_seq)
+        next = r->counters.next_seq;
+    for (uint32_t i = 0; i < t->count; i++) {
+        uint64_t seen = lsm_max_seq(t->cf[i]->tree);
+
+        if (next <= seen)
+            next = seen + 1;
+    }
+    r->next_seq = next;
+}
+
+/* ---- from a state in memory to a state on the disk ---- */
+
+/* All memtables into tables: from here on no log is needed (2). */
+static odb_status recover_flush(struct recovery *r)
+{
+    const struct cf_table *t = atomic_load(&r->s->table);
+    odb_status st = ODB_OK;
+
+    for (uint32_t i = 0; i < t->count && st == ODB_OK; i++) {
+        st = lsm_flush_for_recovery(t->cf[i]->tree, r->end_lsn);
+        t->cf[i]->flushed_lsn = r->end_lsn;
+    }
+    return st;
+}
+
+static void recover_fill_set(struct recovery *r)
+{
+    struct cf_set *s = r->s;
+    uint64_t next_no = r->files.max_no + 1, step = UINT64_MAX;
+
+    if (next_no < r->counters.next_file_no)
+        next_no = r->counters.next_file_no;
+    atomic_store(&s->next_file_no, next_no);
+    s->next_seq = s->first_seq = r->next_seq;
+    atomic_store(&s->visible_seq, r->next_seq - 1);
+    s->first_lsn = r->end_lsn;
+    if (s->opt.log_limit)
+        step = s->opt.log_limit / 8 + 1;
+    if (s->opt.memory_budget && s->opt.memory_budget / 16 + 1 < step)
+        step = s->opt.memory_budget / 16 + 1;
+    s->alarm_step = step;
+    atomic_store(&s->alarm, step > UINT64_MAX - r->end_lsn ? UINT64_MAX : r->end_lsn + step);
+}
+
+static bool recover_first_segment(void *arg, uint64_t file_no, uint64_t first_lsn, uint64_t end_lsn)
+{
+    (void)first_lsn;
+    (void)end_lsn;
+    *(uint64_t *)arg = file_no;
+    return false;
+}
+
+/* The switch, and the log behind it. */
+static odb_status recover_switch(struct recovery *r)
+{
+    struct cf_set *s = r->s;
+    struct wal_options log = {.os = s->os,
+                              .dir = s->dir,
+                              .db_id = s->db_id,
+                              .ring_size = s->opt.ring_size,
+                              .segment_size = s->opt.log_segment_size ? s->opt.log_segment_size
+                                                                      : RECOVER_SEGMENT,
+                              .new_file_no = ledger_new_file_no,
+                              .owner = s};
+    struct manifest_group nothing = {0};
+    odb_status st;
+
+    os_mutex_lock(&s->manifest_lock);
+    s->log_no = atomic_load(&s->next_file_no); /* all segments there are lie below (4) */
+    s->is_log_open = false;
+    st = ledger_begin(s, &nothing);
+    if (st == ODB_OK)
+        st = wal_open(&log, r->end_lsn, r->next_seq, &s->wal);
+    if (st == ODB_OK) {
+        wal_segments(s->wal, recover_first_segment, &s->log_no);
+        s->is_log_open = true;
+        st = ledger_write(s, &nothing); /* else a log taken away would not be missed (3) */
+    }
+    os_mutex_unlock(&s->manifest_lock);
+    manifest_group_release(&nothing);
+    if (st == ODB_OK && !r->is_settled)
+        st = identity_settle(s->dir);
+    return st;
+}
+
+/* What was there before and is named by nobody now. Failing is no harm: the next open sweeps again. */
+static void recover_sweep(struct recovery *r)
+{
+    const struct file_list *f = &r->files;
+    struct os_dir *dir = r->s->dir;
+    char name[FILE_NAME_MAX];
+
+    for (size_t i = 0; i < f->manifests.count; i++) {
+        file_name(FILE_MANIFEST, f->manifests.no[i], name);
+        err_ignore(os_remove(dir, name));
+    }
+    for (size_t i = 0; i < f->logs.count; i++) {
+        file_name(FILE_LOG, f->logs.no[i], name);
+        err_ignore(os_remove(dir, name));
+    }
+    for (size_t i = 0; i < f->tables.count; i++)
+        if (!file_list_has(&r->live, f->tables.no[i])) {
+            file_name(FILE_TABLE, f->tables.no[i], name);
+            err_ignore(os_remove(dir, name));
+        }
+    if (f->has[FILE_CURRENT_NEW])
+        err_ignore(os_remove(dir, "CURRENT.new"));
+    if (f->has[FILE_IDENTITY_NEW] && f->has[FILE_IDENTITY])
+        err_ignore(os_remove(dir, "IDENTITY.new"));
+}
+
+static void recover_start(struct recovery *r)
+{
+    const struct cf_table *t = atomic_load(&r->s->table);
+
+    for (uint32_t i = 0; i < t->count; i++)
+        lsm_start(t->cf[i]->tree);
+}
+
+/* ---- the two ways in ---- */
+
+static odb_status recover_existing(struct recovery *r)
+{
+    struct identity id;
+    odb_status st = identity_read(r->dir, !r->is_settled, &id);
+
+    if (st == ODB_ABSENT)
+        st = err_set(ODB_CORRUPT, "%s holds a database whose IDENTITY is missing",
+                     os_dir_path(r->dir));
+    if (st == ODB_OK)
+        st = recover_new_set(r, &id);
+    if (st != ODB_OK)
+        return st;
+    st = recover_read_manifest(r);
+    if (st != ODB_OK)
+        return st;
+    /* Tables written on the way must not meet a number in use. */
+    recover_fill_set(r);
+    st = recover_replay(r);
+    if (st != ODB_OK)
+        return st;
+    recover_sequence(r);
+    return ODB_OK;
+}
+
+static odb_status recover_create(struct recovery *r)
+{
+    struct identity id;
+    odb_status st = identity_make(r->opt->os, &id);
+
+    if (st == ODB_OK)
+        st = identity_write_new(r->dir, &id);
+    if (st == ODB_OK)
+        st = recover_new_set(r, &id);
+    if (st == ODB_OK)
+        st = recover_make_family(r, 0, "default", NULL);
+    for (uint32_t i = 0; i < r->opt->family_count && st == ODB_OK; i++) {
+        const char *name = r->opt->families[i];
+
+        st = set_check_name(name);
+        if (st == ODB_OK && !set_family_named(r->s, name))
+            st = recover_make_family(r, r->s->living, name, NULL);
+    }
+    if (st != ODB_OK)
+        return st;
+    r->s->next_family = r->s->living;
+    r->next_seq = 1;
+    return recover_open_trees(r);
+}
+
+static odb_status recover_missing_families(struct recovery *r)
+{
+    odb_status st = ODB_OK;
+
+    for (uint32_t i = 0; i < r->opt->family_count && st == ODB_OK; i++) {
+        st = set_check_name(r->opt->families[i]);
+        if (st == ODB_OK && !set_family_named(r->s, r->opt->families[i]))
+            st = set_family_create(r->s, r->opt->families[i], NULL, NULL);
+    }
+    return st;
+}
+
+static odb_status recover_run(struct recovery *r)
+{
+    odb_status st = r->is_new ? recover_create(r) : recover_existing(r);
+
+    if (st != ODB_OK)
+        return st;
+    if (r->s->is_readonly) {
+        recover_fill_set(r);
+        return ODB_OK;
+    }
+    st = recover_flush(r);
+    if (st != ODB_OK)
+        return st;
+    /* The numbers of the tables just written are used up. */
+    if (r->counters.next_file_no < atomic_load(&r->s->next_file_no))
+        r->counters.next_file_no = atomic_load(&r->s->next_file_no);
+    recover_fill_set(r);
+    st = recover_switch(r);
+    if (st == ODB_OK) {
+        recover_sweep(r);
+        recover_start(r);
+    }
+    if (st == ODB_OK && !r->is_new && r->opt->create_missing_families)
+        st = recover_missing_families(r);
+    return st;
+}
+
+static void recover_release(struct recovery *r)
+{
+    replay_release(&r->replay);
+    file_list_release(&r->files);
+    mem_free(r->live.no);
+    if (r->lock)
+        os_unlock(r->lock);
+    os_dir_close(r->dir);
+}
+
+odb_status cf_open(const char *path, const struct cf_set_options *opt, struct cf_set **out)
+{
+    struct recovery r = {.opt = opt};
+    uint64_t began = os_now_ns(opt->os);
+    odb_status st = recover_enter(&r, path);
+
+    if (st == ODB_OK)
+        st = recover_run(&r);
+    if (st != ODB_OK && r.s) {
+        char why[ERR_TEXT_MAX];
+
+        err_save(why);
+        set_stop(r.s);
+        err_ignore(wal_close(r.s->wal)); /* nothing was committed */
+        set_free(r.s);
+        st = err_restore(st, why);
+    }
+    recover_release(&r);
+    if (st != ODB_OK)
+        return st;
+    r.s->recovery_ns = os_now_ns(opt->os) - began;
+    set_note(r.s, "opened %s: %llu records of %llu bytes replayed in %llu ms", path,
+             (unsigned long long)r.s->recovered_records, (unsigned long long)r.s->recovered_bytes,
+             (unsigned long long)(r.s->recovery_ns / 1000000));
+    *out = r.s;
+    return ODB_OK;
+}

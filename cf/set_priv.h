@@ -1,0 +1,205 @@
+/* cf/set_priv.h -- the inside of a set, for the files of cf/ and their tests.
+ *
+ *     set.c       life and health, families by name, upkeep, statistics
+ *     recover.c   from the files to a set
+ *     ledger.c    how a change of tables or families becomes durable
+ *     commit.c    the commit queue
+ *     read.c snapshot.c
+ *
+ * Locks, in the order of taking (docs/locks.md):
+ *
+ *     family_lock    RANK_OPEN      one family is created or dropped at a time
+ *     (lsm: sched, edit)
+ *     manifest_lock  RANK_MANIFEST  the manifest, and what it says of each family
+ *     (wal: its own)
+ *     commit_lock    RANK_COMMIT    sequence numbers, tickets, the end of the log, switching memtables
+ *     publish_lock   RANK_PUBLISH   sleeping until published; the text of the sticky error
+ *     (lsm: view)
+ *     snapshot_lock  RANK_SNAPSHOT  the list of snapshots, and reading the present beside it
+ */
+#ifndef ODB_CF_SET_PRIV_H
+#define ODB_CF_SET_PRIV_H
+
+#include <stdatomic.h>
+
+#include "cf/cf.h"
+#include "cf/files.h"
+#include "cf/manifest.h"
+#include "wal/wal.h"
+
+struct cf {
+    struct cf_set *set; /* fixed, down to `options` */
+    struct lsm_tree *tree;
+    uint32_t id;
+    uint32_t index; /* in every table from its publication on */
+    char name[CF_NAME_MAX + 1];
+    bool has_options; /* `options` are its own, kept in the manifest */
+    struct lsm_options options;
+    _Atomic bool is_dropped; /* stored under commit_lock; commits and reads refuse it */
+    bool is_gone ODB_GUARDED(manifest_lock);          /* and durably so */
+    uint64_t flushed_lsn ODB_GUARDED(manifest_lock);  /* as the manifest has it */
+    uint64_t flushed_next ODB_GUARDED(manifest_lock); /* as the group being written will have it */
+};
+
+/* All families of this life, the dropped ones too, by rising id. Replaced as a whole. */
+struct cf_table {
+    struct epoch_item retired; /* first: the epoch's handle */
+    uint32_t count;
+    struct cf *cf[];
+};
+
+#define COMMIT_SLOTS 256 /* commits between log and publication; a power of two */
+
+/* One ticket's place in the queue; commit.c tells the life of `state`. */
+struct commit_slot {
+    _Atomic uint32_t state;
+    bool is_failed;    /* the ticket's, until it is done; then the publisher's */
+    uint64_t last_seq; /* likewise; stored under commit_lock */
+    char pad[48];      /* neighbours are written by other threads */
+};
+
+struct cf_snapshot {
+    uint64_t seq;                      /* fixed */
+    uint64_t taken_ns;                 /* fixed */
+    struct cf_snapshot *older, *newer; /* snapshot_lock */
+};
+
+enum commit_prepare { PREPARE_IDLE, PREPARE_QUEUED, PREPARE_GIVEN_UP };
+
+struct cf_set {
+    struct os *os; /* fixed, down to `env` */
+    struct os_dir *dir;
+    struct os_lock *lock;
+    struct exec *exec;
+    struct sst_store *tables;
+    struct wal *wal; /* NULL when read-only */
+    struct cf_set_options opt;
+    uint64_t db_id;
+    uint64_t fork_count;
+    bool is_readonly;
+    uint64_t recovered_records, recovered_bytes, recovery_ns;
+    uint64_t first_seq; /* the first number of this life */
+    uint64_t first_lsn; /* likewise */
+    struct lsm_env env;
+    struct epoch epoch;
+
+    _Atomic(struct cf_table *)
+        table;                     /* stored under manifest_lock, release; read inside an epoch */
+    _Atomic uint64_t next_file_no; /* relaxed: a counter */
+    _Atomic int failed;            /* the sticky odb_status; release, after failed_text */
+    _Atomic int soft;              /* what background work waits to be over; relaxed */
+    _Atomic uint64_t alarm;        /* LSN at which to look at log and memory again; relaxed */
+    uint64_t alarm_step;           /* fixed */
+    _Atomic int prepare_state;     /* enum commit_prepare: the log's next segment */
+    struct exec_job prepare_job;
+
+    struct os_mutex family_lock;
+    uint32_t next_family ODB_GUARDED(manifest_lock);
+    uint32_t living ODB_GUARDED(manifest_lock);
+
+    struct os_mutex manifest_lock;
+    struct manifest *manifest
+        ODB_GUARDED(manifest_lock);                     /* NULL: the next change begins a new one */
+    uint64_t manifest_limit ODB_GUARDED(manifest_lock); /* size at which it is rewritten */
+    uint64_t log_no ODB_GUARDED(manifest_lock);         /* the oldest segment still needed */
+    bool is_log_open ODB_GUARDED(manifest_lock);
+
+    struct os_mutex commit_lock;
+    uint64_t next_seq ODB_GUARDED(commit_lock);
+    uint64_t next_ticket ODB_GUARDED(commit_lock);
+    uint64_t commits ODB_GUARDED(commit_lock);
+    uint64_t bytes_in ODB_GUARDED(commit_lock);
+
+    char line_of_publisher[64];   /* what follows is written at every commit and read by all */
+    _Atomic uint64_t visible_seq; /* readers start here; release, by the holder of the token */
+    _Atomic uint64_t published;   /* tickets passed by the token; sequentially consistent */
+    bool is_frozen;               /* the token holder's: a ticket failed, nothing after it shows */
+    char line_of_waiters[64];
+    _Atomic uint32_t waiters; /* threads asleep; sequentially consistent */
+    struct os_mutex publish_lock;
+    struct os_cond publish_wake;
+    char failed_text[ERR_TEXT_MAX] ODB_GUARDED(publish_lock);
+    struct commit_slot *slot; /* COMMIT_SLOTS of them */
+
+    struct os_mutex snapshot_lock;
+    struct cf_snapshot *oldest ODB_GUARDED(snapshot_lock);
+    struct cf_snapshot *newest ODB_GUARDED(snapshot_lock);
+    uint32_t snapshot_count ODB_GUARDED(snapshot_lock);
+};
+
+/* ---- set.c ---- */
+
+/* The first sticky error wins; this thread's error text goes with it. No lock above publish_lock. */
+void set_fail(struct cf_set *s, odb_status st);
+static inline bool set_has_failed(const struct cf_set *s)
+{
+    return atomic_load_explicit(&s->failed, memory_order_acquire) != ODB_OK;
+}
+/* ODB_READONLY, with what happened as text. */
+ODB_MUST_CHECK odb_status set_refuse(struct cf_set *s);
+/* ODB_FORKED in a child of the process that opened the set, else ODB_OK. */
+ODB_MUST_CHECK odb_status set_check_fork(const struct cf_set *s);
+static inline bool set_is_forked(const struct cf_set *s)
+{
+    return os_fork_count(s->os) != s->fork_count;
+}
+/* NULL when this life never had it. */
+struct cf *set_table_find(const struct cf_table *t, uint32_t id);
+/* Allocate everything but the families; `dir` and `lock` become the set's on ODB_OK. */
+ODB_MUST_CHECK odb_status set_new(const struct cf_set_options *opt, struct os_dir *dir,
+                                  struct os_lock *lock, uint64_t db_id, struct cf_set **out);
+/* No background work is under way or will be. */
+void set_stop(struct cf_set *s);
+/* After set_stop and wal_close: everything goes, whatever state recovery left it in. */
+void set_free(struct cf_set *s);
+/* A family with its tree, in no table yet. `options` NULL: the set's. */
+ODB_MUST_CHECK odb_status set_family_new(struct cf_set *s, uint32_t id, const char *name,
+                                         const struct lsm_options *options, struct cf **out);
+void set_family_free(struct cf *f);
+/* Publish a table with `f` added behind all others. */
+ODB_MUST_CHECK odb_status set_family_publish(struct cf_set *s, struct cf *f);
+ODB_MUST_CHECK odb_status set_check_name(const char *name);
+/* Create family `name`, durably; family_lock is held. */
+ODB_MUST_CHECK odb_status set_family_create(struct cf_set *s, const char *name,
+                                            const struct lsm_options *options, struct cf **out);
+struct cf *set_family_named(const struct cf_set *s, const char *name);
+void set_note(struct cf_set *s, const char *fmt, ...) ODB_PRINTF(2, 3);
+/* Let the block cache have what the memtables leave of the memory budget. */
+void set_balance_memory(struct cf_set *s);
+
+/* ---- ledger.c: lsm_env's functions, and what set.c and recover.c need of the manifest ---- */
+
+uint64_t ledger_new_file_no(void *set);
+odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)(void *arg),
+                           void *arg);
+void ledger_flushed(void *set);
+void ledger_failed(void *set, odb_status st);
+/* Failures that heal: nothing was applied, and the next try may succeed. */
+static inline bool set_is_soft(odb_status st)
+{
+    return st == ODB_NOSPACE || st == ODB_NOMEM;
+}
+/* Make `g` durable, together with the present counters. Under manifest_lock. */
+ODB_MUST_CHECK odb_status ledger_write(struct cf_set *s, struct manifest_group *g);
+/* Begin a new manifest that describes everything and `g`, and make CURRENT name it: recovery's final
+ * switch. Under manifest_lock. */
+ODB_MUST_CHECK odb_status ledger_begin(struct cf_set *s, const struct manifest_group *g);
+/* Remove manifests that CURRENT does not name. Under manifest_lock, after a durable switch. */
+void ledger_sweep_manifests(struct cf_set *s);
+
+/* ---- commit.c ---- */
+
+void commit_wait_visible(void *set, uint64_t seq);
+/* Put the active memtable away if it holds anything, waiting for a fresh one where needed (not with
+ * no_wait). `only_full`: only if it is full. */
+ODB_MUST_CHECK odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full,
+                                        bool no_wait);
+/* Everything committed before the call is visible on return. */
+void commit_settle(struct cf_set *s);
+void commit_prepare_run(struct exec_job *job);
+
+/* ---- snapshot.c ---- */
+
+odb_status snapshot_list(void *set, uint64_t **out, uint32_t *count);
+
+#endif
