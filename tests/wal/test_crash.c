@@ -63,6 +63,8 @@ static odb_status life_step(struct log_fx *fx, const struct life *how, unsigned 
     st = log_append(fx);
     if (sim_is_dead(fx->os))
         st = ODB_UNKNOWN; /* a store into the ring cannot say that it came too late */
+    if (st == ODB_OK && o->is_refused)
+        fail_msg("an append after ODB_UNKNOWN");
     if (st == ODB_OK)
         o->acked = fx->appended;
     else if (st != ODB_UNKNOWN)
