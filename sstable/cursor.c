@@ -166,7 +166,7 @@ static odb_status tcur_make_room(struct sst_cursor *c, uint32_t rows, size_t key
         c->entry = e;
         c->entry_cap = cap;
     }
-    if (bytes > c->keys_cap) {
+    if (bytes > c->keys_cap || !c->keys) { /* never NULL, even for keys without bytes */
         size_t cap = bytes < TCUR_RUN_MIN_ROOM * 16 ? TCUR_RUN_MIN_ROOM * 16 : bytes;
         uint8_t *p = mem_alloc(cap);
 
