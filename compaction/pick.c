@@ -41,15 +41,18 @@
  *                                                   cost nothing more: with A goes no other, with B
  *                                                   (2, 3) would go no other, since A needs 1.
  *
- * Busy. A running job's inputs are marked in both levels. A table that is not marked, yet overlaps
- * the outputs to come, does not exist: in the lower level it would have been an input, and in the
- * upper level tables are disjoint. So it is enough to touch nothing marked. Level 0 has one merge at
- * a time, and while it waits for tables of the base, the base starts no further merges downward.
+ * Busy. A running job's inputs are marked in both levels, and the ranges of a merge's inputs leave no
+ * gap between them. So whatever overlaps its outputs to come overlaps an input: in the lower level
+ * it is one, from the upper level it would have to merge with one. (Over a gap a table could come
+ * down beside the job and lie across an output.) Hence it is enough to touch nothing marked. Level 0
+ * has one merge at a time, and while it waits for tables of the base, the base starts no further
+ * merges downward.
  *
  *  1. Picked tables are not busy, and no table in [from, to] that overlaps them is left out, but for
  *     newer ones in level 0.
  *  2. Levels between `from` and `to` are empty (C30: no skipped level).
- *  3. A picked merge leaves less data over target, fewer marks, or fewer tombstones where they can be
+ *  3. The ranges of all inputs of a merge together have no gap; tables that just move need not touch.
+ *  4. A picked merge leaves less data over target, fewer marks, or fewer tombstones where they can be
  *     shed: picking and merging comes to an end.
  *
  * Threads: none; a pure function of its argument.
@@ -249,17 +252,16 @@ static odb_status pick_add_upper(struct pick *p, struct pick_span s)
     return ODB_OK;
 }
 
-/* May [smallest, largest] move to level `to` as it is, nothing overlapping there? Not when its later
+/* May `f` move to level `to` as it is, nothing overlapping there? Not when its later
  * merge would drag in too much: then a merge now cuts it into pieces. */
-static bool pick_may_move(const struct pick_view *v, uint32_t to, odb_slice smallest,
-                          odb_slice largest)
+static bool pick_may_move(const struct pick_view *v, uint32_t to, const struct pick_file *f)
 {
     const struct pick_level *l;
 
     if (to >= PICK_DEEPEST)
         return true;
     l = &v->level[to + 1];
-    return pick_span_bytes(l, pick_find_span(l, smallest, largest)) <=
+    return pick_span_bytes(l, pick_find_span(l, f->smallest, f->largest)) <=
            PICK_GRANDPARENT * v->file_target;
 }
 
@@ -279,8 +281,9 @@ static odb_status pick_build(const struct pick_view *v, enum pick_reason reason,
         pick_release(&p);
         return st;
     }
-    p.is_trivial = from != to && p.lower_count == 0 &&
-                   pick_may_move(v, to, files[up.lo].smallest, files[up.hi - 1].largest);
+    p.is_trivial = from != to && p.lower_count == 0;
+    for (uint32_t i = up.lo; p.is_trivial && i < up.hi; i++)
+        p.is_trivial = pick_may_move(v, to, &files[i]);
     *out = p;
     return ODB_OK;
 }
@@ -348,7 +351,7 @@ static odb_status pick_l0(const struct pick_view *v, enum pick_reason reason, ui
     if (st != ODB_OK)
         goto done;
     p.is_trivial =
-        p.upper_count == 1 && p.lower_count == 0 && pick_may_move(v, p.to, smallest, largest);
+        p.upper_count == 1 && p.lower_count == 0 && pick_may_move(v, p.to, &l->files[p.upper[0]]);
     *out = p;
     p = (struct pick){0};
 done:
@@ -567,12 +570,35 @@ odb_status pick_next(const struct pick_view *v, struct pick *out)
     return st;
 }
 
+/* From table up.lo of `level` on: the tables up to `last` that hang together, by way of those below
+ * (in `down`), without a gap; or several that can just move, each for itself. */
+static void pick_extend(const struct pick_view *v, uint32_t level, uint32_t last,
+                        struct pick_span *up, struct pick_span *down)
+{
+    const struct pick_level *l = &v->level[level], *next = &v->level[level + 1];
+    const struct pick_file *f = &l->files[up->lo];
+    bool moves;
+
+    *down = pick_find_span(next, f->smallest, f->largest);
+    moves = down->lo == down->hi && pick_may_move(v, level + 1, f);
+    for (up->hi = up->lo + 1; up->hi < last; up->hi++) {
+        struct pick_span s;
+
+        f = &l->files[up->hi];
+        s = pick_find_span(next, f->smallest, f->largest);
+        if (moves ? s.lo != s.hi || f->is_busy || !pick_may_move(v, level + 1, f)
+                  : s.lo == s.hi || s.lo >= down->hi)
+            return;
+        if (!moves)
+            down->hi = s.hi;
+    }
+}
+
 odb_status pick_range(const struct pick_view *v, uint32_t level, odb_slice begin, odb_slice end,
                       bool *is_blocked, struct pick *out)
 {
     const struct pick_level *l = &v->level[level];
-    uint32_t to = level < PICK_DEEPEST ? level + 1 : level;
-    struct pick_span up, down = {0, 0};
+    struct pick_span all, up, down;
 
     assert(level < PICK_LEVELS && pick_is_sorted(v));
     *is_blocked = false;
@@ -583,13 +609,16 @@ odb_status pick_range(const struct pick_view *v, uint32_t level, odb_slice begin
                 return pick_l0(v, PICK_MANUAL, i, is_blocked, out);
         return ODB_OK;
     }
-    up = pick_find_span(l, begin, end);
-    if (up.lo == up.hi)
+    if (level == PICK_DEEPEST)
         return ODB_OK;
-    if (to != level)
-        down = pick_find_span(&v->level[to], l->files[up.lo].smallest, l->files[up.hi - 1].largest);
-    *is_blocked = pick_span_is_busy(l, up) || pick_span_is_busy(&v->level[to], down);
-    if (*is_blocked)
-        return ODB_OK;
-    return pick_build(v, PICK_MANUAL, level, to, up, down, out);
+    all = pick_find_span(l, begin, end);
+    for (up.lo = all.lo; up.lo < all.hi; up.lo = up.hi) {
+        pick_extend(v, level, all.hi, &up, &down);
+        if (!pick_span_is_busy(l, up) && !pick_span_is_busy(&v->level[level + 1], down)) {
+            *is_blocked = false;
+            return pick_build(v, PICK_MANUAL, level, level + 1, up, down, out);
+        }
+        *is_blocked = true;
+    }
+    return ODB_OK;
 }

@@ -67,10 +67,9 @@ struct pick {
 /* The most urgent merge that touches no busy table; reason PICK_NONE when nothing is over its
  * target. ODB_NOMEM. */
 ODB_MUST_CHECK odb_status pick_next(const struct pick_view *v, struct pick *out);
-/* The next step of a manual compaction of [begin, end] (NULL data: open): all of it from `level` down
- * one; the deepest level is rewritten in place.
- * PICK_NONE when nothing of level `level` lies in the range, or when what does is busy (then
- * *is_blocked is set). */
+/* The next step of a manual compaction of [begin, end] (NULL data: open), from `level` down one; to be
+ * called until there is none. PICK_NONE when nothing of `level` lies in the range, when what does is
+ * busy (then *is_blocked is set), or when `level` is the deepest. */
 ODB_MUST_CHECK odb_status pick_range(const struct pick_view *v, uint32_t level, odb_slice begin,
                                      odb_slice end, bool *is_blocked, struct pick *out);
 void pick_release(struct pick *p);
