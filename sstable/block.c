@@ -124,6 +124,44 @@ static inline bool block_same(const uint8_t *a, const uint8_t *b, size_t n)
     return true;
 }
 
+/* memcmp(a, b, n), likewise. */
+static inline int block_order(const uint8_t *a, const uint8_t *b, size_t n)
+{
+    if (n > 64)
+        return memcmp(a, b, n);
+    for (; n >= 8; n -= 8, a += 8, b += 8) {
+        uint64_t x = get_u64_be(a), y = get_u64_be(b);
+
+        if (x != y)
+            return x < y ? -1 : 1;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i])
+            return a[i] < b[i] ? -1 : 1;
+    return 0;
+}
+
+/* memcpy(dst, src, n), likewise. */
+static inline void block_copy(uint8_t *dst, const uint8_t *src, size_t n)
+{
+    if (n >= 8 && n <= 16) {
+        uint64_t head, tail;
+
+        memcpy(&head, src, 8);
+        memcpy(&tail, src + n - 8, 8);
+        memcpy(dst, &head, 8);
+        memcpy(dst + n - 8, &tail, 8);
+    } else if (n) {
+        memcpy(dst, src, n);
+    }
+}
+
+/* buf_reserve without the call where there is room. */
+static inline odb_status block_room(struct buf *b, size_t extra)
+{
+    return ODB_LIKELY(extra <= b->cap - b->len) ? ODB_OK : buf_reserve(b, extra);
+}
+
 static inline uint32_t block_groups(uint32_t count)
 {
     return count / BLOCK_GROUP + (count % BLOCK_GROUP != 0);
@@ -162,7 +200,8 @@ struct block_builder {
     uint32_t value_len;     /* of the first value */
     uint32_t key_varies;    /* not zero: not all keys are of that length */
     uint32_t value_varies;
-    unsigned kinds; /* as in the header */
+    unsigned kinds;     /* as in the header */
+    unsigned hash_bits; /* of a table for so many keys */
     uint64_t last_hash;
     uint64_t trailer_min;
     uint64_t trailer_max;
@@ -261,6 +300,7 @@ static void block_note_first(struct block_builder *b, const struct entry *e, uin
     b->trailer_min = b->trailer_max = e->trailer;
     b->last_key = 0;
     b->last_hash = ~hash;
+    b->hash_bits = 1;
 }
 
 odb_status block_builder_add(struct block_builder *b, const struct entry *e, uint64_t hash)
@@ -277,9 +317,9 @@ odb_status block_builder_add(struct block_builder *b, const struct entry *e, uin
         return err_set(ODB_TOO_LARGE, "a block of %lu rows would reach 4 GiB", (unsigned long)row);
     if (row == b->cap && (st = block_grow_rows(b)) != ODB_OK)
         return st;
-    if ((st = buf_reserve(&b->keys, (size_t)e->key_len + 1)) != ODB_OK) /* never NULL */
+    if ((st = block_room(&b->keys, (size_t)e->key_len + 1)) != ODB_OK) /* never NULL */
         return st;
-    if ((st = buf_append(&b->values, e->value, e->value_len)) != ODB_OK)
+    if ((st = block_room(&b->values, (size_t)e->value_len + 1)) != ODB_OK)
         return st;
     if (row == 0)
         block_note_first(b, e, hash);
@@ -288,10 +328,13 @@ odb_status block_builder_add(struct block_builder *b, const struct entry *e, uin
         b->row.first_row[b->keys_distinct] = row;
         b->row.first_hash[b->keys_distinct++] = (uint32_t)hash;
         b->last_hash = hash;
+        if ((uint64_t)3 << b->hash_bits < (uint64_t)b->keys_distinct * 4)
+            b->hash_bits++;
     }
-    if (e->key_len)
-        memcpy(b->keys.p + at, e->key, e->key_len);
+    block_copy(b->keys.p + at, e->key, e->key_len);
     b->keys.len += e->key_len;
+    block_copy(b->values.p + b->values.len, e->value, e->value_len);
+    b->values.len += e->value_len;
     b->row.key_end[row] = (uint32_t)b->keys.len;
     b->row.value_end[row] = b->values.len;
     b->row.trailer[row] = e->trailer;
@@ -330,23 +373,10 @@ static uint32_t block_width_of(uint64_t range)
                                  : 8;
 }
 
-/* The table has 2^this slots for `keys` keys; 0 when `count` rows are too many for one. */
-static unsigned block_hash_bits(uint32_t keys, uint32_t count)
-{
-    unsigned bits = 1;
-
-    if (!block_slot_width(count))
-        return 0;
-    while ((uint64_t)3 << bits < (uint64_t)keys * 4)
-        bits++;
-    return bits;
-}
-
 size_t block_builder_size(const struct block_builder *b)
 {
     uint64_t n = b->count, size = BLOCK_HEADER + (uint64_t)b->keys.len + b->values.len, saved;
     uint32_t common, per_row;
-    unsigned bits;
 
     if (n == 0)
         return 0;
@@ -359,8 +389,7 @@ size_t block_builder_size(const struct block_builder *b)
         per_row = 8 - (b->key_len - common);
     per_row += b->value_varies ? 2 : 0;
     per_row += block_width_of(b->trailer_max - b->trailer_min);
-    bits = block_hash_bits(b->keys_distinct, b->count);
-    return (size_t)(size + n * per_row + (bits ? (uint64_t)block_slot_width(b->count) << bits : 0));
+    return (size_t)(size + n * per_row + ((uint64_t)block_slot_width(b->count) << b->hash_bits));
 }
 
 /* The line through v that leaves least: flat, or from the first value to the last. The arithmetic
@@ -388,42 +417,47 @@ static struct block_line block_fit(const uint64_t *v, uint32_t n)
     return (struct block_line){v[0] + (uint64_t)min, (uint64_t)slope, width};
 }
 
+/* How many bytes behind common + prefix the keys of rows [first, end) share, at most `limit`. `at` is
+ * where the first of them starts. */
+static uint32_t block_shared_len(const struct block_builder *b, uint32_t first, uint32_t end,
+                                 uint32_t at, uint32_t skip, uint32_t limit)
+{
+    uint32_t shared = limit, from = at + skip;
+
+    for (uint32_t i = first; i < end && shared; at = b->row.key_end[i++]) {
+        uint32_t len = b->row.key_end[i] - at;
+
+        if (len < skip + shared)
+            shared = len > skip ? len - skip : 0;
+        if (shared && !block_same(b->keys.p + from, b->keys.p + at + skip, shared))
+            shared = (uint32_t)block_match(b->keys.p + from, b->keys.p + at + skip, shared);
+    }
+    return shared;
+}
+
 /* Cut the keys into pieces: prefix counts, own ends and shared ends. */
 static void block_cut_keys(struct block_builder *b, struct block_plan *plan)
 {
-    const uint32_t skip = plan->common_len + 8;
-    uint32_t previous = 0; /* shared bytes of the group before */
+    const uint32_t common = plan->common_len, skip = common + 8;
+    uint32_t shared = KEY_LEN_MAX, at = 0;
     uint64_t own_at = 0, shared_at = 0;
 
-    for (uint32_t first = 0, g = 0; first < b->count; first += BLOCK_GROUP, g++) {
-        uint32_t end = b->count - first > BLOCK_GROUP ? first + BLOCK_GROUP : b->count;
-        uint32_t from = first ? b->row.key_end[first - 1] : 0, at = from;
-        uint32_t len = b->row.key_end[first] - from;
-        size_t shared = len > skip ? len - skip : 0;
-
+    for (uint32_t i = 0, g = 0; i < b->count; g++) {
+        uint32_t end = b->count - i > BLOCK_GROUP ? i + BLOCK_GROUP : b->count;
         /* Few rows share bytes by chance. A last, short group follows the one before, so that keys
          * of one length keep pieces of one length. */
-        if (end - first < BLOCK_GROUP && g > 0 && shared > previous)
-            shared = previous;
-        for (uint32_t i = first; i < end; at = b->row.key_end[i++]) {
-            len = b->row.key_end[i] - at;
-            b->row.prefix_count[i] = (uint8_t)(len < skip ? len - plan->common_len : 8);
-            if (len < skip)
-                shared = 0;
-            else if (shared) {
-                size_t room = len - skip < shared ? len - skip : shared;
-                shared = block_match(b->keys.p + from + skip, b->keys.p + at + skip, room);
-            }
-        }
-        at = from;
-        for (uint32_t i = first; i < end; at = b->row.key_end[i++]) {
-            len = b->row.key_end[i] - at;
+        uint32_t limit = end - i < BLOCK_GROUP ? shared : KEY_LEN_MAX;
+
+        shared = block_shared_len(b, i, end, at, skip, limit);
+        for (; i < end; at = b->row.key_end[i++]) {
+            uint32_t len = b->row.key_end[i] - at;
+
+            b->row.prefix_count[i] = (uint8_t)(len < skip ? len - common : 8);
             own_at += len > skip ? len - skip - shared : 0;
             b->row.own_end[i] = own_at;
         }
         shared_at += shared;
         b->row.shared_end[g] = shared_at;
-        previous = (uint32_t)shared;
     }
     plan->shared_len = (uint32_t)shared_at;
     plan->own_len = (uint32_t)own_at;
@@ -464,8 +498,8 @@ static struct block_plan block_make_plan(struct block_builder *b)
         plan.trailer.base = b->trailer_min;
     else
         plan.trailer = block_fit(b->row.trailer, b->count);
-    plan.hash_bits = block_hash_bits(b->keys_distinct, b->count);
     plan.hash_width = block_slot_width(b->count);
+    plan.hash_bits = plan.hash_width ? b->hash_bits : 0;
     plan.size = BLOCK_HEADER +
                 n * (plan.trailer.width + plan.value_end.width + plan.own_end.width +
                      plan.prefix_count.width + 8) +
@@ -691,23 +725,29 @@ static bool block_check_ends(const struct block_col *c, uint32_t n, uint64_t *la
 }
 
 /* Whether each trailer is of a known kind and just the `kinds` of the header occur. Kinds are 1 and
- * 2, so that a wrong one leaves a bit in (kind - 1) & ~1. */
+ * 2, so that a wrong one leaves a bit in (kind - 1) & 0xfe. Only low bytes matter; the width the
+ * flush of a busy family has, 4, carries whole words along because machines like those better. */
 static bool block_check_trailers(const struct block_col *c, uint32_t n, unsigned kinds)
 {
-    uint8_t line = (uint8_t)c->base, stride = (uint8_t)c->stride, bad = 0, seen = 0;
+    uint32_t line = (uint32_t)c->base, stride = (uint32_t)c->stride, bad = 0, seen = 0;
     const uint8_t *d = c->rest;
     size_t width = c->width;
 
-    if (width == 0 && stride == 0)
+    if (width == 0 && (stride & 0xff) == 0)
         n = 1;
-    for (uint32_t i = 0; i < n; i++) {
-        uint8_t low = width ? d[i * width] : 0;
-        uint8_t kind = (uint8_t)(line + (uint8_t)(stride * (uint8_t)i) + low);
+    for (uint32_t i = 0; width == 4 && i < n; i++) {
+        uint32_t kind = line + stride * i + get_u32(d + 4 * (size_t)i);
 
-        bad |= (uint8_t)((kind - 1) & ~1);
+        bad |= kind - 1;
         seen |= kind;
     }
-    return bad == 0 && (unsigned)seen << 1 == kinds;
+    for (uint32_t i = 0; width != 4 && i < n; i++) {
+        uint32_t kind = line + stride * i + (width ? d[i * width] : 0);
+
+        bad |= kind - 1;
+        seen |= kind;
+    }
+    return (bad & 0xfe) == 0 && (seen & 0xff) << 1 == kinds;
 }
 
 /* (3) */
@@ -732,12 +772,16 @@ static bool block_check_hash(const struct block *b)
     uint32_t bad = 0, vacant = 0;
 
     if (b->hash_width == 1) {
+        uint8_t count = (uint8_t)b->count, bad8 = 0, vacant8 = 0; /* bytes: 16 a step */
+
         for (size_t i = 0; i < size; i++) {
             uint8_t row = b->hash[i];
 
-            bad |= (row >= b->count) & (row != UINT8_MAX);
-            vacant |= row == UINT8_MAX;
+            bad8 |= (uint8_t)((row >= count) & (row != UINT8_MAX));
+            vacant8 |= (uint8_t)(row == UINT8_MAX);
         }
+        bad = bad8;
+        vacant = vacant8;
     } else {
         for (size_t i = 0; i < size; i++) {
             uint16_t row = get_u16(b->hash + 2 * i);
@@ -974,11 +1018,16 @@ struct block_wanted {
 static inline struct block_wanted block_want(const uint8_t *key, size_t len, size_t common_len)
 {
     size_t tail = len - common_len;
+    uint64_t prefix;
 
     if (tail >= 8)
         return (struct block_wanted){key + common_len + 8, tail - 8, get_u64_be(key + common_len),
                                      8};
-    return (struct block_wanted){key + len, 0, key_prefix(key, len, common_len), (uint32_t)tail};
+    /* The last 8 bytes of the key with those before the tail shifted out: bytes copied one by one
+     * and read as a word would stall the load. */
+    prefix = len < 8 || tail == 0 ? key_prefix(key, len, common_len)
+                                  : get_u64_be(key + len - 8) << 8 * (8 - tail);
+    return (struct block_wanted){key + len, 0, prefix, (uint32_t)tail};
 }
 
 /* Whether the row, whose prefix is the wanted one, has the wanted key. */
@@ -998,17 +1047,19 @@ static int block_row_compare(const struct block *b, uint32_t row, const struct b
 {
     struct block_rest r = block_rest_at(b, row);
     uint64_t have = block_trailer(b, row);
-    size_t n = r.shared_len < w->rest_len ? r.shared_len : w->rest_len;
+    size_t n = r.shared_len < w->rest_len ? r.shared_len : w->rest_len, left;
     int c;
 
     if (r.prefix_len != w->prefix_len)
         return r.prefix_len < w->prefix_len ? -1 : 1;
-    c = memcmp(r.shared, w->rest, n);
-    if (c == 0 && r.shared_len > n)
-        return 1;
-    if (c == 0)
-        c = key_compare(r.own, r.own_len, w->rest + n, w->rest_len - n);
-    return c ? c : (have < trailer) - (have > trailer);
+    c = block_order(r.shared, w->rest, n);
+    if (c != 0 || r.shared_len > n)
+        return c ? c : 1;
+    left = w->rest_len - n;
+    c = block_order(r.own, w->rest + n, r.own_len < left ? r.own_len : left);
+    if (c != 0 || r.own_len != left)
+        return c ? c : r.own_len < left ? -1 : 1;
+    return (have < trailer) - (have > trailer);
 }
 
 /* The first row in [from, count) whose prefix is at least `want`. Without branches that depend on
@@ -1048,7 +1099,7 @@ uint32_t block_seek(const struct block *b, odb_slice key, uint64_t trailer)
 {
     const uint8_t *k = key.size ? key.data : b->bytes;
     size_t n = key.size < b->common_len ? key.size : b->common_len;
-    int c = memcmp(k, b->common, n);
+    int c = block_order(k, b->common, n);
     struct block_wanted w;
     uint32_t row, hi;
 
@@ -1144,23 +1195,24 @@ void block_decode(const struct block *b, uint32_t first, uint32_t n, struct entr
     uint32_t value_at = block_start_at(&b->value_end, first);
     struct block_rest r = {0};
 
-    if (n)
-        r = block_rest_at(b, first);
-    for (uint32_t i = 0; i < n; i++, prefix += 8) {
-        uint32_t row = first + i, value_end = block_end_at(&b->value_end, row), len;
+    for (uint32_t row = first; row < first + n; row++, out++, prefix += 8) {
+        uint32_t value_end = block_end_at(&b->value_end, row), len;
 
-        if (!b->is_fixed && i > 0)
+        if (row == first || row % BLOCK_GROUP == 0) {
             r = block_rest_at(b, row);
+        } else { /* the row's own bytes follow those of the last */
+            r.own += r.own_len;
+            if (!b->is_fixed) {
+                r.own_len = block_end_at(&b->own_end, row) - (uint32_t)(r.own - b->own);
+                r.prefix_len = (uint32_t)block_col_at(&b->prefix_count, row);
+            }
+        }
         len = b->common_len + r.prefix_len + r.shared_len + r.own_len;
         block_lay_key(b, prefix, &r, is_loose && left >= (size_t)len + 16, keys);
-        out[i] = (struct entry){keys, b->values + value_at, len, value_end - value_at,
-                                block_col_at(&b->trailer, row)};
+        *out = (struct entry){keys, b->values + value_at, len, value_end - value_at,
+                              block_col_at(&b->trailer, row)};
         value_at = value_end;
         keys += len;
         left -= len;
-        if (b->is_fixed) { /* the next row's pieces follow; the group's at its end */
-            r.own += r.own_len;
-            r.shared += row % BLOCK_GROUP == BLOCK_GROUP - 1 ? r.shared_len : 0;
-        }
     }
 }

@@ -16,7 +16,7 @@
 
 #define ROWS_MAX    700
 #define KEY_ROOM    320
-#define GOLDEN_LEN  1
+#define GOLDEN_LEN  895
 #define GOLDEN_HASH UINT64_C(0x65e61ab264b1391e)
 
 static uint64_t rng;
