@@ -340,6 +340,7 @@ odb_status compact_run(const struct compact_job *job, struct compact_result *out
     char name[SST_NAME_MAX], why[ERR_TEXT_MAX];
     odb_status st;
 
+    *out = result;
     if (job->snapshot_count == 0)
         return err_set(ODB_INVALID, "a merge needs at least the present sequence number");
     c.oldest = job->snapshots[0];
@@ -364,7 +365,6 @@ odb_status compact_run(const struct compact_job *job, struct compact_result *out
         (void)!os_remove(job->writer.dir, name); /* swept again at open */
     }
     compact_result_release(&result);
-    *out = result;
     return err_restore(st, why);
 }
 
