@@ -200,6 +200,7 @@ static bool pick_span_is_busy(const struct pick_level *l, struct pick_span s)
     return false;
 }
 
+#ifndef NDEBUG
 /* For assert(): by key, and no user key in two tables, so that a table can be taken alone. */
 static bool pick_is_sorted(const struct pick_view *v)
 {
@@ -219,6 +220,7 @@ static bool pick_gap_is_empty(const struct pick_view *v)
             return false;
     return true;
 }
+#endif
 
 /* ---- building a pick ---- */
 
