@@ -5,7 +5,7 @@
  *     RING                          |rr?..|    segment; the last stop is the end of the log
  *                                      ^ stop
  *
- * Each record stands or falls by its own check (wal/record.c). The question is what a stop means:
+ * Each record stands or falls by its own check (wal/record.h). The question is what a stop means:
  * a crash may have kept any part of what was never synced, and nothing less than all that was.
  *
  * 1. A prefix, no holes (P3): after a stop that the next segment does not continue, no record of a
@@ -82,7 +82,7 @@ struct replay_found {
 
 static uint64_t source_offset(const struct replay_source *s, uint64_t lsn)
 {
-    return s->ring_size > 0 ? lsn & (s->ring_size - 1) : WAL_SEGMENT_HEADER + (lsn - s->from);
+    return s->ring_size > 0 ? lsn & (s->ring_size - 1) : wal_offset(s->from, lsn);
 }
 
 static void source_rewind(struct replay_source *s, uint64_t from, uint64_t to)
@@ -426,8 +426,10 @@ done:
 
 static odb_status replay_open_log(struct replay *r, const struct replay_segment *seg)
 {
-    source_rewind(&r->log, seg->head.first_lsn,
-                  seg->head.first_lsn + (seg->size - WAL_SEGMENT_HEADER));
+    uint64_t first = seg->head.first_lsn, page = first & ~(uint64_t)(WAL_PAGE - 1);
+    uint64_t to = page + (seg->size - WAL_SEGMENT_HEADER);
+
+    source_rewind(&r->log, first, to > first ? to : first);
     return replay_open_segment(r, seg->file_no);
 }
 

@@ -55,7 +55,7 @@ static odb_status roll_create(struct wal *w, uint64_t file_no, uint64_t room, st
         return st;
     st = os_write(f, 0, zeros, sizeof zeros);
     if (st == ODB_OK)
-        st = os_reserve(f, WAL_SEGMENT_HEADER, room,
+        st = os_reserve(f, WAL_SEGMENT_HEADER, room + WAL_PAGE,
                         atomic_load_explicit(&w->sync_seen, memory_order_relaxed));
     if (st == ODB_UNSUPPORTED)
         st = ODB_OK; /* writes find out for themselves */
@@ -254,11 +254,11 @@ static odb_status roll_over(struct wal *w) ODB_REQUIRES(w->lock)
         .durable = atomic_load_explicit(&w->durable, memory_order_relaxed),
     };
     struct os_file *left = w->file;
-    uint64_t left_len = WAL_SEGMENT_HEADER + (end - w->first_lsn);
+    uint64_t left_len = wal_offset(w->first_lsn, end);
     odb_status st;
 
     assert(os_mutex_held(&w->lock) && w->spare != NULL);
-    st = wal_drain_locked(w); /* the header below says that it ends here (3) */
+    st = wal_drain_locked(w, 1); /* the header below says that it ends here (3) */
     if (st == ODB_OK)
         st = roll_grow_closed(w);
     if (st != ODB_OK)
@@ -299,10 +299,10 @@ static odb_status roll_reserve(struct wal *w, uint64_t need) ODB_REQUIRES(w->loc
         to = need;
     if (to <= from)
         return ODB_OK;
-    st = os_reserve(w->file, WAL_SEGMENT_HEADER + (from - w->first_lsn), to - from, written);
+    st = os_reserve(w->file, wal_offset(w->first_lsn, from), to - from, written);
     if (st == ODB_NOSPACE && to > need && need > from) {
         to = need; /* no room for a step, perhaps for a record */
-        st = os_reserve(w->file, WAL_SEGMENT_HEADER + (from - w->first_lsn), to - from, written);
+        st = os_reserve(w->file, wal_offset(w->first_lsn, from), to - from, written);
     }
     if (st != ODB_OK && st != ODB_UNSUPPORTED)
         return st;
@@ -347,7 +347,7 @@ odb_status wal_make_room(struct wal *w, size_t payload)
             st = roll_reserve(w, end + len);
         else {
             if (w->ring != NULL)
-                st = wal_drain_locked(w);
+                st = wal_drain_locked(w, w->unit);
             break;
         }
         if (st != ODB_OK)

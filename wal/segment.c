@@ -8,7 +8,8 @@
  *       40  salt                            88  durable
  *                        96 .. 4087 zeros, 4088 check of all before
  *
- * Records follow at once; LSN x lies at 4096 + (x - first_lsn).
+ * LSN x lies at 4096 + (x - first_lsn rounded down to 4096): offset and LSN agree in their last twelve
+ * bits. Between the header and the first record there may thus be some zeros.
  *
  * 1. The header is on the medium before the first record of its segment is written anywhere. A
  *    segment with records and no good header is therefore damaged, not unfinished.

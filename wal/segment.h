@@ -6,7 +6,15 @@
 #include "wal/wal.h"
 
 /* A segment in the making; one at a time, removed by whoever makes the next. */
+#define WAL_PAGE       4096
 #define WAL_SPARE_NAME "log.tmp"
+
+/* Where LSN `lsn` lies in the segment that starts at `first_lsn`: file offset and LSN agree in their
+ * last twelve bits, so that drains copy page to page. */
+static inline uint64_t wal_offset(uint64_t first_lsn, uint64_t lsn)
+{
+    return WAL_SEGMENT_HEADER + (lsn - (first_lsn & ~(uint64_t)(WAL_PAGE - 1)));
+}
 
 struct wal_header {
     uint64_t db_id;

@@ -5,8 +5,8 @@
  *     wal_sync            ... and on the medium (P1)
  *
  * An LSN is a position in the endless stream of records; the record that starts at LSN x lies at
- * offset WAL_SEGMENT_HEADER + (x - first LSN of its segment) of that segment, and in the ring at x
- * modulo the ring's size. wal/record.c draws the record, wal/segment.c the segment's header,
+ * offset WAL_SEGMENT_HEADER + (x - first LSN of its segment, rounded down to 4096) of that segment, and
+ * in the ring at x modulo the ring's size. wal/record.h draws the record, wal/segment.c the segment's header,
  * wal/writer.c the ring, wal/roll.c the step from segment to segment, wal/replay.c the way back.
  *
  * Threads: wal_append is serialised by the caller's commit lock (RANK_COMMIT); every other call that

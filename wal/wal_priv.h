@@ -33,6 +33,9 @@ struct wal {
         quarter; /* of the ring: gathered before a drain, and the largest record to go through it;
                        0 without a ring */
 
+    uint64_t
+        unit; /* what a drain without haste moves a multiple of: a page, or 1 in a small ring */
+
     struct os_file *file; /* appender: the present segment, five fields */
     uint64_t file_no;
     uint64_t salt;
@@ -84,9 +87,10 @@ odb_status wal_poison(struct wal *w) ODB_REQUIRES(w->lock);
 odb_status wal_refuse(const struct wal *w);
 /* Bring `limit` up to date after `drained` or `reserved` moved. Under `lock`. */
 void wal_set_limit(struct wal *w);
-/* Move [drained, end) to the segment. Under `lock`. ODB_NOSPACE may be tried again; any other failure
- * has poisoned the log. */
-ODB_MUST_CHECK odb_status wal_drain_locked(struct wal *w) ODB_REQUIRES(w->lock);
+/* Move [drained, end) to the segment, or as much of it as ends at a multiple of `unit`: whole pages cost
+ * half of what pieces do. Under `lock`. ODB_NOSPACE may be tried again; any other failure has poisoned
+ * the log. */
+ODB_MUST_CHECK odb_status wal_drain_locked(struct wal *w, uint64_t unit) ODB_REQUIRES(w->lock);
 
 /* ---- roll.c ---- */
 

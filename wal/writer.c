@@ -38,6 +38,7 @@
 #include "base/hash.h"
 #include "base/ikey.h"
 #include "wal/record.h"
+#include "wal/segment.h"
 
 static const uint8_t wal_zeros[8];
 
@@ -92,7 +93,7 @@ static odb_status append_write(struct wal *w, const uint8_t head[WAL_RECORD_HEAD
                                odb_slice payload, uint64_t lsn)
 {
     static const uint8_t no_head[WAL_RECORD_HEADER];
-    uint64_t off = WAL_SEGMENT_HEADER + (lsn - w->first_lsn);
+    uint64_t off = wal_offset(w->first_lsn, lsn);
     uint8_t small[512];
     odb_status st;
 
@@ -130,7 +131,7 @@ static odb_status append_past_ring(struct wal *w, enum wal_type type, uint64_t s
 
     if (!os_mutex_trylock(&w->lock))
         return ODB_AGAIN;
-    st = wal_drain_locked(w);
+    st = wal_drain_locked(w, 1);
     if (st != ODB_OK)
         goto done;
     append_head(w, type, seq, payload.size, hash, lsn, &head);
@@ -220,9 +221,9 @@ bool wal_drain_due(const struct wal *w)
            (w->ring != NULL ? w->quarter : UINT64_MAX);
 }
 
-odb_status wal_drain_locked(struct wal *w)
+odb_status wal_drain_locked(struct wal *w, uint64_t unit)
 {
-    uint64_t end = atomic_load_explicit(&w->end, memory_order_acquire);
+    uint64_t end = atomic_load_explicit(&w->end, memory_order_acquire) & ~(unit - 1);
     uint64_t at = atomic_load_explicit(&w->drained, memory_order_relaxed);
     odb_status st;
 
@@ -237,7 +238,7 @@ odb_status wal_drain_locked(struct wal *w)
 
         if (len > end - at)
             len = (size_t)(end - at);
-        st = os_write(w->file, WAL_SEGMENT_HEADER + (at - w->first_lsn), base + from, len);
+        st = os_write(w->file, wal_offset(w->first_lsn, at), base + from, len);
         if (st == ODB_NOSPACE)
             return st; /* `drained` stays: all of it is written again */
         if (st != ODB_OK)
@@ -257,7 +258,7 @@ odb_status wal_drain(struct wal *w) ODB_UNCHECKED
 
     if (!os_mutex_trylock(&w->lock))
         return ODB_OK;
-    st = wal_drain_locked(w);
+    st = wal_drain_locked(w, w->unit);
     if (st == ODB_OK)
         wal_reserve_ahead(w);
     os_mutex_unlock(&w->lock);
@@ -305,7 +306,7 @@ static odb_status sync_lead(struct wal *w) ODB_REQUIRES(w->lock)
     odb_status st;
 
     w->is_syncing = true;
-    st = wal_drain_locked(w);
+    st = wal_drain_locked(w, 1);
     if (st == ODB_OK)
         st = sync_segments(w, atomic_load_explicit(&w->drained, memory_order_relaxed));
     w->is_syncing = false;
@@ -372,6 +373,7 @@ odb_status wal_open(const struct wal_options *opt, uint64_t first_lsn, uint64_t 
     w->segment_size = opt->segment_size;
     w->new_file_no = opt->new_file_no;
     w->owner = opt->owner;
+    w->unit = 1;
     os_mutex_init(&w->lock, RANK_SYNC);
     os_cond_init(&w->changed);
     if (opt->ring_size > 0)
@@ -383,6 +385,8 @@ odb_status wal_open(const struct wal_options *opt, uint64_t first_lsn, uint64_t 
     if (w->ring != NULL) {
         w->ring_size = os_ring_size(w->ring);
         w->quarter = w->ring_size / 4;
+        if (w->quarter >= 4 * WAL_PAGE)
+            w->unit = WAL_PAGE;
     }
     st = wal_first_segment(w, first_lsn, next_seq);
     if (st != ODB_OK)
@@ -403,11 +407,11 @@ odb_status wal_close(struct wal *w)
         return ODB_OK;
     os_mutex_lock(&w->lock);
     wal_drop_spare(w);
-    st = wal_drain_locked(w);
+    st = wal_drain_locked(w, 1);
     if (st == ODB_OK) {
         uint64_t end = atomic_load_explicit(&w->drained, memory_order_relaxed);
 
-        st = os_truncate(w->file, WAL_SEGMENT_HEADER + (end - w->first_lsn));
+        st = os_truncate(w->file, wal_offset(w->first_lsn, end));
         /* a reader of the closed log then finds it all, and nothing behind it */
         if (st == ODB_OK)
             st = sync_segments(w, end);

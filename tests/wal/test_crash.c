@@ -25,6 +25,7 @@ static const struct life lives[] = {
     {4096, 9000, 6, 24, 5},       /* records that go past the ring, larger than segments */
     {0, 1500, 0, 30, 4},          /* no ring */
     {4096, 1 << 20, 0, 90, 1000}, /* one segment, the ring goes round */
+    {65536, 40000, 5, 40, 13},    /* drains of whole pages */
 };
 #define LIFE_COUNT (sizeof lives / sizeof lives[0])
 

@@ -3,6 +3,7 @@
 #include "os/os_thread.h"
 #include "os/sim.h"
 #include "tests/lib/test_alloc.h"
+#include "wal/segment.h"
 
 static void log_init_sim(struct log_fx *fx)
 {
@@ -220,7 +221,7 @@ static void segments_follow_one_another(void **state)
             char name[WAL_NAME_MAX];
 
             wal_segment_name(name, l.no[i]);
-            assert_int_equal(log_file_size(&fx, name), WAL_SEGMENT_HEADER + l.end[i] - l.first[i]);
+            assert_int_equal(log_file_size(&fx, name), wal_offset(l.first[i], l.end[i]));
         }
         bytes += WAL_SEGMENT_HEADER + l.end[i] - l.first[i];
     }
