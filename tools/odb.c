@@ -1,0 +1,409 @@
+/* tools/odb.c -- the odb command: arguments, help, exit codes, and the table of subcommands.
+ *
+ *     odb COMMAND [OPTIONS] DIR [ARGUMENTS]
+ *
+ * Options may stand anywhere behind the command; "--" ends them, so that a key may begin with a dash.
+ * Commands that only look open the database read-only and change nothing.
+ */
+#include "tool.h"
+
+#include <langinfo.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+/* ---- the table ---- */
+
+enum tool_access { ACCESS_LOOK, ACCESS_CHANGE, ACCESS_CREATE };
+
+struct command {
+    const char *name;
+    int (*run)(struct tool *t);
+    enum tool_access access;
+    int min_args, max_args; /* behind the directory */
+    const char *usage;
+    const char *summary;
+    const char *help;
+};
+
+static const struct command commands[] = {
+    {"put", cmd_put, ACCESS_CREATE, 2, 2, "DIR KEY VALUE", "set a key",
+     "Sets KEY to VALUE, making the database when it is not there. VALUE '-' reads the value from\n"
+     "standard input, byte for byte.\n\n"
+     "  odb put books isbn/0201896834 Knuth\n"
+     "  odb put books cover --cf records - <cover.jpg\n"
+     "  odb put books 0x00ff 0xcafe              keys and values in hexadecimal\n"
+     "  odb put books --durability full k v      returns when the disk has it\n"},
+    {"get", cmd_get, ACCESS_LOOK, 1, 1, "DIR KEY", "print the value of a key",
+     "Prints the value as it is, with a line end only on a terminal. Exit code 1: no such key.\n\n"
+     "  odb get books isbn/0201896834\n"
+     "  odb get books cover --cf records >cover.jpg\n"
+     "  odb get books k --json                   {\"key\":\"k\",\"value\":\"v\"}\n"},
+    {"delete", cmd_delete, ACCESS_CHANGE, 1, 1, "DIR KEY", "make a key absent",
+     "Deleting what is not there is no error.\n\n"
+     "  odb delete books isbn/0201896834\n"
+     "  odb delete books -- --odd-key            a key that begins with a dash\n"},
+    {"exists", cmd_exists, ACCESS_LOOK, 1, 1, "DIR KEY", "exit code 0: there, 1: not",
+     "Prints nothing.\n\n"
+     "  if odb exists books isbn/0201896834; then echo have it; fi\n"},
+    {"scan", cmd_scan, ACCESS_LOOK, 0, 0,
+     "DIR [--prefix P] [--from K] [--to K] [--reverse] [--limit N]",
+     "print keys and values in order",
+     "One line for each key: key, tabulator, value; bytes that are not text are shown as \\xNN.\n\n"
+     "  --prefix P    keys that begin with P      --from K   keys from K on\n"
+     "  --to K        keys below K                --reverse  from the last to the first\n"
+     "  --limit N     stop after N                --keys     keys only\n\n"
+     "  odb scan books --prefix isbn/ --limit 10\n"
+     "  odb scan books --reverse --limit 1       the last key\n"
+     "  odb scan books --json | jq .value        one JSON object a line\n"},
+    {"batch", cmd_batch, ACCESS_CREATE, 0, 1, "DIR [FILE]", "apply JSON lines as one atomic write",
+     "Reads all of FILE (or standard input) and applies it as one: after a crash either "
+     "everything\n"
+     "is there or nothing.\n\n"
+     "  odb batch books <<END\n"
+     "  {\"cf\":\"graph_forward\",\"key\":\"ann>bob\",\"value\":\"knows\"}\n"
+     "  {\"cf\":\"graph_backward\",\"key\":\"bob<ann\",\"value\":\"knows\"}\n"
+     "  {\"key\":\"draft\",\"delete\":true}\n"
+     "  END\n"},
+    {"load", cmd_load, ACCESS_CREATE, 0, 1, "DIR [FILE] [--tsv] [--batch N] [--ack-file F]",
+     "write many keys from a file",
+     "Reads JSON lines as odb dump writes them: "
+     "{\"cf\":\"records\",\"key\":\"a\",\"value\":\"b\"}. Without\n"
+     "\"cf\" a row goes to --cf, or to default; bytes that are not UTF-8 are given as base64 "
+     "under\n"
+     "\"key64\" and \"value64\"; \"delete\":true in place of a value deletes.\n\n"
+     "  --tsv         lines are key, tabulator, value\n"
+     "  --batch N     commit every N rows together (1000)\n"
+     "  --ack-file F  after each commit write to F how many rows are acknowledged\n"
+     "  --limit N     stop after N rows\n"
+     "  --check       write nothing: compare the rows with the database; exit code 4 if any "
+     "differs\n"
+     "  --stats       print statistics at the end, after background work has settled\n\n"
+     "  odb load books books.jsonl\n"
+     "  odb dump old | odb load new              copy a database\n"
+     "  odb load words --tsv <words.tsv --memory 64M\n"},
+    {"dump", cmd_dump, ACCESS_LOOK, 0, 0, "DIR [--cf NAME] [--prefix P]",
+     "write all keys as JSON lines",
+     "All families, in order of creation, or the one of --cf. odb load reads it back.\n\n"
+     "  odb dump books >books.jsonl\n"
+     "  odb dump books --cf metadata\n"},
+    {"cf", cmd_cf, ACCESS_LOOK, 0, 1, "DIR [NAME --create | NAME --drop]",
+     "list, make or drop column families",
+     "Without NAME lists the families.\n\n"
+     "  odb cf books\n"
+     "  odb cf books sessions --create\n"
+     "  odb cf books sessions --drop             and all its keys, for good\n"},
+    {"stats", cmd_stats, ACCESS_LOOK, 0, 0, "DIR [--live]", "print figures",
+     "Counters begin when a database is opened, so most are about this command itself; sizes and\n"
+     "levels are those of the database. --live reads all keys to tell how much of the disk space "
+     "is\n"
+     "alive.\n\n"
+     "  odb stats books --live\n"
+     "  odb stats books --json\n"},
+    {"tree", cmd_tree, ACCESS_LOOK, 0, 0, "DIR [--cf NAME]", "draw the levels and their tables",
+     "Each row is a level: where its tables lie in the order of keys, how many, how large. With\n"
+     "--json one object for each table.\n\n"
+     "  odb tree books\n"},
+    {"compact", cmd_compact, ACCESS_CHANGE, 0, 0, "DIR [--cf NAME] [--from K] [--to K]",
+     "merge tables, drop what is dead",
+     "Merges everything, or the keys asked for, down to the last level. Never needed for the\n"
+     "database to work; it gives back space at once, and makes reading a little faster.\n\n"
+     "  odb compact books\n"
+     "  odb compact books --cf records --prefix user/\n"},
+    {"flush", cmd_flush, ACCESS_CHANGE, 0, 0, "DIR [--cf NAME]",
+     "write what is in the log to tables", "  odb flush books\n"},
+    {"verify", cmd_verify, ACCESS_LOOK, 0, 0, "DIR", "read and check every byte",
+     "Checks log, manifest and all tables: checksums, order, counts. Changes nothing. Exit code 4\n"
+     "and the file and offset when something is damaged.\n\n"
+     "  odb verify books && echo sound\n"},
+};
+
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+static const char general_options[] =
+    "Options of every command\n"
+    "  --cf NAME           the column family (default: default; all where that makes sense)\n"
+    "  --hex, --base64     keys and values are typed and shown so; 0x... is always hexadecimal\n"
+    "  --json              JSON lines instead of text\n"
+    "  --memory SIZE       memory budget, like 64M or 1G\n"
+    "  --durability LEVEL  none, os (survives a crash of the process) or full (a loss of power)\n"
+    "  --read-only         change nothing; commands that write are refused\n"
+    "  -h, --help          this, or the help of a command\n";
+
+static const char exit_codes[] =
+    "Exit codes\n"
+    "  0  done                       4  damage was found\n"
+    "  1  no such key or database    5  disk, memory, permission, ...\n"
+    "  2  wrong usage                6  a line of input makes no sense\n"
+    "  3  open in another process\n";
+
+static int show_help(const struct command *c)
+{
+    if (c) {
+        printf("odb %s -- %s\n\nUsage: odb %s %s\n\n%s\n%s", c->name, c->summary, c->name, c->usage,
+               c->help, general_options);
+        return EXIT_FINE;
+    }
+    printf("odb %s -- look into and change OpenDB databases\n\n"
+           "Usage: odb COMMAND [OPTIONS] DIR [ARGUMENTS]\n\nCommands\n",
+           odb_version());
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        printf("  %-9s %s\n", commands[i].name, commands[i].summary);
+    printf("  version   print the release\n\n%s\n%s\nA first walk\n"
+           "  odb put demo.db hello world && odb get demo.db hello && odb tree demo.db\n"
+           "  odb COMMAND --help has examples for each command\n",
+           general_options, exit_codes);
+    return EXIT_FINE;
+}
+
+/* ---- failures ---- */
+
+int tool_usage(const char *fmt, ...)
+{
+    va_list args;
+
+    fputs("odb: ", stderr);
+    va_start(args, fmt);
+    (void)vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputs("; see odb --help\n", stderr);
+    return EXIT_USAGE;
+}
+
+int tool_fail(odb_status st, const char *what)
+{
+    const char *text = odb_error_text();
+
+    fprintf(stderr, "odb: %s: %s\n", what, odb_status_text(st));
+    if (st != ODB_ABSENT && *text)
+        fprintf(stderr, "     %s\n", text);
+    if (st == ODB_BUSY)
+        fputs("     wait for the other program, or stop it, and try again\n", stderr);
+    if (st == ODB_NOSPACE)
+        fputs("     free some space and run the command again; nothing is damaged\n", stderr);
+    switch (st) {
+    case ODB_ABSENT:
+    case ODB_NO_FAMILY: return EXIT_ABSENT;
+    case ODB_BUSY: return EXIT_BUSY;
+    case ODB_CORRUPT:
+    case ODB_VERSION: return EXIT_CORRUPT;
+    case ODB_INVALID:
+    case ODB_TOO_LARGE: return EXIT_USAGE;
+    default: return EXIT_OTHER;
+    }
+}
+
+/* ---- arguments ---- */
+
+static bool parse_durability(const char *text, odb_durability *out)
+{
+    static const char *const name[] = {"none", "os", "full"};
+
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, name[i]) == 0) {
+            *out = (odb_durability)(ODB_DURABLE_NONE + i);
+            return true;
+        }
+    return false;
+}
+
+struct switch_option {
+    const char *name;
+    bool *set;
+};
+
+struct text_option {
+    const char *name;
+    const char **set;
+};
+
+struct size_option {
+    const char *name;
+    uint64_t *set;
+};
+
+/* One option at argv[*at]. -1: not an option; else an exit code. */
+static int take_option(struct tool *t, int argc, char **argv, int *at)
+{
+    const struct switch_option switches[] = {
+        {"--json", &t->is_json},   {"--read-only", &t->is_readonly}, {"--reverse", &t->is_reverse},
+        {"--keys", &t->keys_only}, {"--keys-only", &t->keys_only},   {"--create", &t->do_create},
+        {"--drop", &t->do_drop},   {"--check", &t->do_check},        {"--stats", &t->do_stats},
+        {"--tsv", &t->is_tsv},     {"--live", &t->do_live},
+    };
+    const struct text_option texts[] = {
+        {"--cf", &t->cf},         {"--from", &t->from},         {"--to", &t->to},
+        {"--prefix", &t->prefix}, {"--ack-file", &t->ack_file},
+    };
+    const struct size_option sizes[] = {
+        {"--memory", &t->memory},
+        {"--limit", &t->limit},
+        {"--batch", &t->batch},
+    };
+    const char *name = argv[*at], *value = *at + 1 < argc ? argv[*at + 1] : NULL;
+
+    if (name[0] != '-' || name[1] == 0)
+        return -1;
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++)
+        if (strcmp(name, switches[i].name) == 0) {
+            *switches[i].set = true;
+            return EXIT_FINE;
+        }
+    if (strcmp(name, "--hex") == 0 || strcmp(name, "--base64") == 0) {
+        t->form = name[2] == 'h' ? FORM_HEX : FORM_BASE64;
+        return EXIT_FINE;
+    }
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (strcmp(name, texts[i].name) == 0) {
+            if (!value)
+                return tool_usage("%s needs a value", name);
+            *texts[i].set = value;
+            ++*at;
+            return EXIT_FINE;
+        }
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (strcmp(name, sizes[i].name) == 0) {
+            if (!value || !parse_size(value, sizes[i].set))
+                return tool_usage("%s needs a number like 1000, 64k, 64M or 1G", name);
+            ++*at;
+            return EXIT_FINE;
+        }
+    if (strcmp(name, "--durability") == 0) {
+        if (!value || !parse_durability(value, &t->durability))
+            return tool_usage("--durability is none, os or full");
+        ++*at;
+        return EXIT_FINE;
+    }
+    return tool_usage("unknown option %s", name);
+}
+
+/* Everything behind the command; *wants_help when it is asked for. */
+static int take_arguments(struct tool *t, int argc, char **argv, bool *wants_help)
+{
+    bool options_ended = false;
+
+    for (int i = 2; i < argc; i++) {
+        int code = -1;
+
+        if (!options_ended && strcmp(argv[i], "--") == 0) {
+            options_ended = true;
+            continue;
+        }
+        if (!options_ended && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)) {
+            *wants_help = true;
+            return EXIT_FINE;
+        }
+        if (!options_ended)
+            code = take_option(t, argc, argv, &i);
+        if (code > 0)
+            return code;
+        if (code == 0)
+            continue;
+        if (!t->dir)
+            t->dir = argv[i];
+        else if (t->arg_count < 4)
+            t->arg[t->arg_count++] = argv[i];
+        else
+            return tool_usage("too many arguments");
+    }
+    return EXIT_FINE;
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* ---- running ---- */
+
+static enum tool_access needed_access(const struct command *c, const struct tool *t)
+{
+    if (t->do_check)
+        return ACCESS_LOOK;
+    return t->do_create || t->do_drop ? ACCESS_CHANGE : c->access;
+}
+
+static int open_database(const struct command *c, struct tool *t)
+{
+    odb_options opt = odb_options_default();
+    enum tool_access access = needed_access(c, t);
+    odb_status st;
+
+    if (t->is_readonly && access != ACCESS_LOOK)
+        return tool_usage("%s writes, which --read-only forbids", c->name);
+    opt.memory_budget = t->memory;
+    opt.durability = t->durability;
+    opt.must_exist = access != ACCESS_CREATE;
+    opt.is_readonly = access == ACCESS_LOOK;
+    st = odb_open(t->dir, &opt, &t->db);
+    if (st == ODB_ABSENT) {
+        fprintf(stderr, "odb: there is no database in '%s'; odb put, batch and load make one\n",
+                t->dir);
+        return EXIT_ABSENT;
+    }
+    if (st != ODB_OK)
+        return tool_fail(st, t->dir);
+    if (t->cf) {
+        st = odb_cf_open(t->db, t->cf, &t->family);
+        if (st != ODB_OK)
+            return tool_fail(st, "--cf");
+    }
+    return EXIT_FINE;
+}
+
+static int run_command(const struct command *c, struct tool *t)
+{
+    int code = open_database(c, t);
+    odb_status st;
+
+    if (code == EXIT_FINE)
+        code = c->run(t);
+    st = odb_close(t->db);
+    if (st != ODB_OK && code == EXIT_FINE)
+        code = tool_fail(st, "closing");
+    if (fflush(stdout) != 0 && code == EXIT_FINE) {
+        perror("odb: standard output");
+        code = EXIT_OTHER;
+    }
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct tool t = {0};
+    const struct command *c;
+    bool wants_help = false;
+    int code;
+
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return argc < 2 ? tool_usage("a command is needed") : show_help(NULL);
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
+        printf("odb %s\n", odb_version());
+        return EXIT_FINE;
+    }
+    if (strcmp(argv[1], "help") == 0) {
+        c = argc > 2 ? find_command(argv[2]) : NULL;
+        return argc > 2 && !c ? tool_usage("unknown command '%s'", argv[2]) : show_help(c);
+    }
+    c = find_command(argv[1]);
+    if (!c)
+        return tool_usage("unknown command '%s'", argv[1]);
+    (void)setlocale(LC_CTYPE, "");
+    t.is_utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    (void)setlocale(LC_CTYPE, "C");
+    t.command = c->name;
+    code = take_arguments(&t, argc, argv, &wants_help);
+    if (wants_help)
+        return show_help(c);
+    if (code != EXIT_FINE)
+        return code;
+    if (!t.dir)
+        return tool_usage("odb %s needs the directory of a database: odb %s %s", c->name, c->name,
+                          c->usage);
+    if (t.arg_count < c->min_args || t.arg_count > c->max_args)
+        return tool_usage("usage: odb %s %s", c->name, c->usage);
+    return run_command(c, &t);
+}
