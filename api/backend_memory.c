@@ -703,15 +703,23 @@ static odb_status map_family_add(struct map *m, const char *name, odb_backend_cf
     return ODB_OK;
 }
 
+static struct map_family *map_family_named(struct map *m, const char *name)
+{
+    struct map_family *f = m->families;
+
+    assert(os_mutex_held(&m->lock));
+    while (f && (f->is_dropped || strcmp(f->name, name) != 0))
+        f = f->next;
+    return f;
+}
+
 static odb_status map_cf_find(void *self, const char *name, odb_backend_cf *out)
 {
     struct map *m = self;
     struct map_family *f;
 
     os_mutex_lock(&m->lock);
-    f = m->families;
-    while (f && (f->is_dropped || strcmp(f->name, name) != 0))
-        f = f->next;
+    f = map_family_named(m, name);
     os_mutex_unlock(&m->lock);
     if (!f)
         return err_set(ODB_NO_FAMILY, "there is no family '%s'", name);
@@ -726,10 +734,11 @@ static odb_status map_cf_create(void *self, const char *name, const odb_cf_optio
     odb_status st;
 
     (void)opt;
-    if (map_cf_find(m, name, out) == ODB_OK)
-        return err_set(ODB_EXISTS, "there is a family '%s' already", name);
     os_mutex_lock(&m->lock);
-    st = map_family_add(m, name, out);
+    if (map_family_named(m, name))
+        st = err_set(ODB_EXISTS, "there is a family '%s' already", name);
+    else
+        st = map_family_add(m, name, out);
     os_mutex_unlock(&m->lock);
     return st;
 }
@@ -739,11 +748,14 @@ static odb_status map_cf_drop(void *self, void *family)
 {
     struct map *m = self;
     struct map_family *f = family;
+    odb_status st = ODB_OK;
 
     os_mutex_lock(&m->lock);
+    if (f->is_dropped)
+        st = err_set(ODB_NO_FAMILY, "family '%s' was dropped", f->name);
     f->is_dropped = true;
     os_mutex_unlock(&m->lock);
-    return ODB_OK;
+    return st;
 }
 
 static void map_cf_each(void *self, bool (*each)(void *arg, odb_backend_cf cf, const char *name),

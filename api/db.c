@@ -11,7 +11,8 @@
  * 3. What the backend lacks is made here from what it must have (a put from write_batch, exists from
  *    get), or refused with ODB_UNSUPPORTED.
  *
- * Threads: all calls from any thread. `lock` is taken only to find, make, drop and list families.
+ * Threads: all calls from any thread. `lock` is taken only to find, add and list family handles; that
+ * two makers of one name do not both succeed is the backend's business.
  * Crashes: this layer writes nothing. Not here: opening (api/open.c), batches, iterators,
  * transactions, statistics, each in a file of its own.
  */
@@ -116,7 +117,7 @@ struct cf_adoption {
 static bool cf_handle_adopt(void *arg, odb_backend_cf cf, const char *name)
 {
     struct cf_adoption *a = arg;
-    odb_cf *made;
+    odb_cf *made = NULL;
 
     a->st = cf_handle_add(a->db, cf, name, &made);
     if (a->st == ODB_OK && strcmp(name, ODB_FAMILY_DEFAULT) == 0)
@@ -266,15 +267,11 @@ odb_status odb_cf_create(odb_db *db, const char *name, const odb_cf_options *opt
         st = api_unsupported(db, "make families");
     if (st != ODB_OK)
         return st;
-    os_mutex_lock(&db->lock);
-    if (cf_handle_find(db, name)) {
-        st = err_set(ODB_EXISTS, "there is a family '%s' already", name);
-        goto done;
-    }
     st = db->ops.cf_create(db->self, name, opt, &made);
-    if (st == ODB_OK)
-        st = cf_handle_add(db, made, name, out);
-done:
+    if (st != ODB_OK)
+        return st;
+    os_mutex_lock(&db->lock);
+    st = cf_handle_add(db, made, name, out);
     os_mutex_unlock(&db->lock);
     return st;
 }
@@ -291,13 +288,9 @@ odb_status odb_cf_drop(odb_db *db, odb_cf *cf)
         st = api_unsupported(db, "drop families");
     if (st != ODB_OK)
         return st;
-    os_mutex_lock(&db->lock);
-    st = api_check_cf(db, &cf); /* somebody else may have been faster */
-    if (st == ODB_OK)
-        st = db->ops.cf_drop(db->self, cf->family);
+    st = db->ops.cf_drop(db->self, cf->family);
     if (st == ODB_OK)
         atomic_store_explicit(&cf->is_dropped, true, memory_order_relaxed);
-    os_mutex_unlock(&db->lock);
     return st;
 }
 

@@ -1,8 +1,8 @@
 /* api/db_priv.h -- what the files of api/ share: the shape of the handles, and the checks every call
  * begins with.
  *
- * Locks: `lock` of a database (RANK_OPEN) guards the list of its families and is held around making
- * and dropping one. Everything else in a handle is fixed at open.
+ * Locks: `lock` of a database (RANK_OPEN) guards the list of its families; no backend is called under
+ * it. Everything else in a handle is fixed at open.
  */
 #ifndef ODB_API_DB_PRIV_H
 #define ODB_API_DB_PRIV_H

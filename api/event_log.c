@@ -135,7 +135,7 @@ void event_log_line(void *arg, const char *line)
         err_save(kept); /* the engine may be about to report a failure of its own */
         if (event_log_append(log, text, len + 1) != ODB_OK) {
             log->is_off = true;
-            (void)err_restore(ODB_OK, kept);
+            err_ignore(err_restore(ODB_OK, kept));
         }
     }
     os_mutex_unlock(&log->lock);

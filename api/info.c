@@ -120,7 +120,7 @@ static odb_status info_replace(struct os_dir *dir, const char *name, const struc
     struct os_file *f = NULL;
     odb_status st;
 
-    (void)os_remove(dir, INFO_TMP_NAME); /* left behind by a crash, if at all */
+    err_ignore(os_remove(dir, INFO_TMP_NAME)); /* left behind by a crash, if at all */
     st = os_open(dir, INFO_TMP_NAME, OS_WRITE | OS_CREATE, &f);
     if (st == ODB_OK)
         st = os_write(f, 0, text->p, text->len);
