@@ -291,8 +291,7 @@ static odb_status sync_segments(struct wal *w, uint64_t target) ODB_REQUIRES(w->
     }
     if (target > present_from) {
         os_mutex_unlock(&w->lock);
-        st = os_sync(
-            present); /* else the commits that wait for it would not survive a power cut (P1) */
+        st = os_sync(present); /* else who waits for it would be told a lie (P1) */
         os_mutex_lock(&w->lock);
         if (st == ODB_OK)
             atomic_store_explicit(&w->durable, target, memory_order_release);

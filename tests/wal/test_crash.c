@@ -90,6 +90,7 @@ static struct outcome life_run(struct log_fx *fx, const struct life *how, bool g
     odb_status st;
 
     fx->large_every = how->large_every;
+    fx->dir = NULL;
     st = os_dir_open(fx->os, "db", OS_DIR_CREATE, &fx->dir);
     if (st == ODB_OK)
         st = log_open(fx, how->ring, how->segment);

@@ -388,6 +388,25 @@ static void a_drain_onto_a_full_disk_heals(void **state)
     log_release_sim(&fx);
 }
 
+/* The commits that asked are in the ring and cannot be taken back: neither OK nor "not applied". */
+static void a_full_disk_under_a_sync_is_final(void **state)
+{
+    struct script s = {SIM_WRITE, ODB_NOSPACE, "000001.log", 1};
+    struct log_fx fx;
+
+    (void)state;
+    log_init_sim(&fx);
+    assert_int_equal(log_open(&fx, 4096, 1 << 20), ODB_OK);
+    log_append_many(&fx, 7);
+    sim_set_fault(fx.os, play_script, &s);
+    assert_int_equal(wal_sync(fx.wal, fx.last_end), ODB_UNKNOWN);
+    assert_int_equal(wal_sync(fx.wal, fx.last_end), ODB_UNKNOWN);
+    assert_int_equal(log_append(&fx), ODB_UNKNOWN);
+    assert_int_equal(wal_close(fx.wal), ODB_UNKNOWN);
+    log_expect_all(&fx);
+    log_release_sim(&fx);
+}
+
 static void a_full_disk_refuses_and_heals(void **state)
 {
     struct log_fx fx;
@@ -644,6 +663,7 @@ int main(void)
         cmocka_unit_test(a_failed_sync_is_final),
         cmocka_unit_test(a_failed_drain_is_final_and_the_ring_keeps_all),
         cmocka_unit_test(a_drain_onto_a_full_disk_heals),
+        cmocka_unit_test(a_full_disk_under_a_sync_is_final),
         cmocka_unit_test(a_full_disk_refuses_and_heals),
         cmocka_unit_test(a_refused_large_record_is_not_there),
         cmocka_unit_test(a_failed_roll_leaves_the_log_in_use),
