@@ -8,6 +8,8 @@
 #include "os/os_thread.h"
 #include "sstable/block.h"
 
+#define SST_FRAME_HEAD 512 /* bytes of a usual block that lie before its values, about */
+
 struct sst_cache {
     struct epoch *epoch;
     struct os_mutex lock; /* RANK_CACHE */
@@ -28,9 +30,9 @@ struct sst_slot {
 
 /* One data block, checked and unpacked. `block` and `bytes` never change once it is published. */
 struct sst_frame {
-    struct block block;
-    atomic_uint refs;    /* one while it is in its slot or waits for the epoch, one for each pin */
     atomic_bool is_used; /* read since the hand last came by; relaxed */
+    atomic_uint refs;    /* one while it is in its slot or waits for the epoch, one for each pin */
+    struct block block;
     struct sst_cache *cache;
     size_t charge;
     struct sst_slot *slot;         /* under the lock; NULL: gone from it */
@@ -52,6 +54,17 @@ void sst_frame_free(struct sst_frame *f);
  * freed and that one returned. Makes room first come first out. Inside an epoch. */
 struct sst_frame *sst_cache_publish(struct sst_cache *c, struct sst_frame *f,
                                     struct sst_slot *slot);
+/* Start loading what a search in the block will look at: the fields above, and the beginning of the
+ * bytes, where block.c keeps everything but the values. Waiting for these lines one after the other,
+ * as each says where the next one is, is what a read in memory would spend its time on. */
+static inline void sst_frame_prefetch(const struct sst_frame *f)
+{
+    const char *p = (const char *)f;
+
+    for (size_t off = 0; off < sizeof *f + SST_FRAME_HEAD; off += 64)
+        ODB_PREFETCH(p + off);
+}
+
 /* A frame was read: keep it a while longer. Writes only when there is news. */
 static inline void sst_frame_touch(struct sst_frame *f)
 {

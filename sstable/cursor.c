@@ -108,6 +108,7 @@ static odb_status tcur_pin_frame(struct sst_cursor *c, uint32_t no, struct sst_f
     odb_status st = ODB_OK;
 
     if (f) {
+        sst_frame_prefetch(f);
         store_count(c->store, STORE_BLOCK_HITS, 1);
         if (!(c->flags & SST_SCAN)) /* a merge must not make a block look wanted */
             sst_frame_touch(f);

@@ -24,8 +24,8 @@
 /* What the manifest keeps of a table; the writer fills it in. Owns its two keys. */
 struct sst_meta {
     uint64_t file_no;
-    uint64_t size;      /* of the file, bytes */
-    uint64_t check;     /* checksum of the footer: this very file and no other (C37) */
+    uint64_t size;  /* of the file, bytes */
+    uint64_t check; /* checksum of the footer: this very file and no other (C37) */
     uint64_t entries;
     uint64_t deletes;
     uint64_t raw_bytes; /* keys and values as given */
@@ -64,12 +64,13 @@ struct sst_store_options {
     struct os_dir *dir;
     uint64_t db_id;
     struct epoch *epoch;
-    size_t cache_bytes;      /* blocks, decoded indexes and filters together */
-    uint32_t open_tables;    /* descriptors held at once, at least 8 */
-    bool verify_on_read;     /* normally true: checksum of every block read from a file */
+    size_t cache_bytes;   /* blocks, decoded indexes and filters together */
+    uint32_t open_tables; /* descriptors held at once, at least 8 */
+    bool verify_on_read;  /* normally true: checksum of every block read from a file */
 };
 
-ODB_MUST_CHECK odb_status sst_store_new(const struct sst_store_options *opt, struct sst_store **out);
+ODB_MUST_CHECK odb_status sst_store_new(const struct sst_store_options *opt,
+                                        struct sst_store **out);
 /* All refs dropped, all cursors freed, all pins released, no reader inside the epoch. */
 void sst_store_free(struct sst_store *s);
 /* Since the store was made. Every thread counts for itself without locked instructions, so a few may
@@ -102,8 +103,8 @@ struct sst_frame; /* a resident block */
 struct sst_hit {
     bool is_found;
     uint64_t trailer;
-    odb_slice value;          /* inside the frame */
-    struct sst_frame *frame;  /* for sst_pin */
+    odb_slice value;         /* inside the frame */
+    struct sst_frame *frame; /* for sst_pin */
 };
 
 /* The newest version of `key` with a trailer of at most `trailer`. `hash` is hash64(key). Inside an
@@ -111,6 +112,9 @@ struct sst_hit {
  * ODB_CORRUPT, ODB_IO, ODB_NOMEM, ODB_LIMIT. */
 ODB_MUST_CHECK odb_status sst_get(struct sst_store *s, struct sst_ref *ref, odb_slice key,
                                   uint64_t hash, uint64_t trailer, struct sst_hit *out);
+/* Start loading what sst_get will look at first, if the table is open: with several tables to ask,
+ * their cache misses overlap. Inside an epoch. */
+void sst_prefetch(const struct sst_ref *ref, uint64_t hash);
 /* Keep the frame of a hit beyond the epoch it was found in; unpin exactly once, any thread. */
 void sst_pin(struct sst_store *s, struct sst_frame *frame);
 void sst_unpin(struct sst_store *s, struct sst_frame *frame);
@@ -140,7 +144,7 @@ struct sst_writer_options {
     struct os *os;
     struct os_dir *dir;
     uint64_t db_id;
-    uint32_t block_size;   /* raw bytes of a data block, about */
+    uint32_t block_size; /* raw bytes of a data block, about */
     enum codec codec;
     int lz4_acceleration;  /* 1: smallest */
     uint32_t bits_per_key; /* 0: no filter */

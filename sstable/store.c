@@ -305,6 +305,7 @@ static odb_status store_frame(struct sst_store *s, struct sst_table *t, uint32_t
 
     *is_gone = false;
     if (ODB_LIKELY(f != NULL)) {
+        sst_frame_prefetch(f);
         sst_frame_touch(f);
         store_count(s, STORE_BLOCK_HITS, 1);
         *out = f;
@@ -317,6 +318,14 @@ static odb_status store_frame(struct sst_store *s, struct sst_table *t, uint32_t
     st = store_load(s, t, no, out);
     table_leave(t);
     return st;
+}
+
+void sst_prefetch(const struct sst_ref *ref, uint64_t hash)
+{
+    const struct sst_table *t = atomic_load_explicit(&ref->table, memory_order_acquire);
+
+    if (t)
+        filter_prefetch(&t->filter, hash);
 }
 
 odb_status sst_get(struct sst_store *s, struct sst_ref *ref, odb_slice key, uint64_t hash,

@@ -31,8 +31,9 @@
 #include "sstable/index.h"
 #include "sstable/layout.h"
 
-#define WRITER_BUFFER ((size_t)256 << 10)
-#define WRITER_BEHIND ((uint64_t)2 << 20) /* ask for write-back in stretches of this many bytes */
+#define WRITER_BUFFER   ((size_t)256 << 10)
+#define WRITER_ROW_COST 4                   /* what a row takes in the columns of a block, about */
+#define WRITER_BEHIND   ((uint64_t)2 << 20) /* ask for write-back in stretches of this many bytes */
 
 struct sst_writer {
     struct sst_writer_options opt;
@@ -47,6 +48,7 @@ struct sst_writer {
     struct block_builder *block;
     struct buf raw;         /* a finished block, or a section, before it is framed */
     uint64_t block_deletes; /* of the open block */
+    size_t room;            /* entry bytes until its size is worth asking for again */
     struct buf sep;         /* before the open block */
     uint64_t sep_trailer;
     struct index_builder index;
@@ -109,6 +111,7 @@ odb_status sst_writer_new(const struct sst_writer_options *opt, uint64_t file_no
         w->opt.block_size = SST_BLOCK_SIZE_MAX;
     if (w->opt.lz4_acceleration < 1)
         w->opt.lz4_acceleration = 1;
+    w->room = w->opt.block_size;
     w->salt = salt_for_file(opt->db_id, file_no);
     w->meta.file_no = file_no;
     w->props.min_seq = UINT64_MAX;
@@ -211,6 +214,21 @@ static odb_status writer_frame(struct sst_writer *w, enum codec codec, uint64_t 
     return w->out.len >= WRITER_BUFFER ? writer_flush(w) : ODB_OK;
 }
 
+/* Whether the open block is full, with `e` just added. Its size takes a while to tell, so that is
+ * asked for only when enough was added since last time to fill it. */
+static bool writer_block_is_full(struct sst_writer *w, const struct entry *e)
+{
+    size_t added = (size_t)e->key_len + e->value_len + WRITER_ROW_COST, size;
+
+    if (added < w->room) {
+        w->room -= added;
+        return false;
+    }
+    size = block_builder_size(w->block);
+    w->room = size < w->opt.block_size ? w->opt.block_size - size : 0;
+    return w->room == 0;
+}
+
 static odb_status writer_end_block(struct sst_writer *w)
 {
     uint64_t frame_len, check;
@@ -230,6 +248,7 @@ static odb_status writer_end_block(struct sst_writer *w)
     if (w->block_deletes > w->props.max_block_deletes)
         w->props.max_block_deletes = w->block_deletes;
     w->block_deletes = 0;
+    w->room = w->opt.block_size;
     return ODB_OK;
 }
 
@@ -330,7 +349,7 @@ static odb_status writer_add(struct sst_writer *w, const struct entry *e)
     }
     w->last_trailer = e->trailer;
     writer_count(w, e);
-    if (is_big || block_builder_size(w->block) >= w->opt.block_size)
+    if (is_big || writer_block_is_full(w, e))
         st = writer_end_block(w);
     return st;
 }
