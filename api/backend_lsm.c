@@ -645,13 +645,9 @@ static void engine_note_open(struct engine *e)
     char line[160];
 
     cf_stats(e->set, &s);
-    (void)snprintf(line, sizeof line,
-                   "opened by release %s%s: write %llu is the newest, %llu log bytes recovered in "
-                   "%llu ms, commits go through %s",
-                   odb_version(), e->opt.is_readonly ? " read-only" : "",
-                   (unsigned long long)s.visible_seq, (unsigned long long)s.recovered_bytes,
-                   (unsigned long long)(s.recovery_ns / 1000000),
-                   s.has_ring ? "the ring" : "the log file");
+    (void)snprintf(line, sizeof line, "release %s%s: newest write %llu, commits go through %s",
+                   odb_version(), e->opt.is_readonly ? ", read-only" : "",
+                   (unsigned long long)s.visible_seq, s.has_ring ? "the ring" : "the log file");
     event_log_line(e->log, line);
 }
 

@@ -20,7 +20,7 @@ static odb_status info_print(struct buf *out, const char *fmt, ...) ODB_PRINTF(2
 
 static odb_status info_print(struct buf *out, const char *fmt, ...)
 {
-    char line[512];
+    char line[1024];
     va_list args;
 
     va_start(args, fmt);

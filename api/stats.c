@@ -206,9 +206,16 @@ static void page_database(struct page *page, const odb_stats_t *s)
                (double)s->recovery_ns / 1e9);
 }
 
+/* Families with nothing in them are left out. */
 static void page_family(struct page *page, const char *name, const odb_stats_t *s)
 {
-    page_print(page, "\nfamily %s: %llu entries in %llu memtables (%.1f MiB)\n", name,
+    uint64_t held = s->memtable_entries;
+
+    for (int i = 0; i < ODB_LEVELS; i++)
+        held += s->level[i].files;
+    if (held == 0)
+        return;
+    page_print(page, "\nfamily %s: %llu entries in memtables (%llu, %.1f MiB)\n", name,
                (unsigned long long)s->memtable_entries, (unsigned long long)s->memtables,
                mib(s->memtable_bytes));
     for (int i = 0; i < ODB_LEVELS; i++)

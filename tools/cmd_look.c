@@ -266,7 +266,8 @@ static void tree_free(struct tree *tree)
     free(tree->edge);
 }
 
-static int tree_column(const struct tree *tree, odb_slice key)
+/* The column where the edge begins that stands at or behind `key`; `is_end`: where the next begins. */
+static int tree_column(const struct tree *tree, odb_slice key, bool is_end)
 {
     size_t low = 0, high = tree->edges;
 
@@ -278,17 +279,18 @@ static int tree_column(const struct tree *tree, odb_slice key)
         else
             high = mid;
     }
-    return tree->edges > 1 ? (int)(low * (TREE_COLUMNS - 1) / (tree->edges - 1)) : 0;
+    return (int)((low + is_end) * TREE_COLUMNS / tree->edges);
 }
 
 /* Paint a table into a row of columns: 0 empty, 1 and 2 alternating shades. */
 static void tree_paint(const struct tree *tree, const struct tree_table *one, char shade, char *row)
 {
-    int from = tree_column(tree, one->t.smallest), to = tree_column(tree, one->t.largest);
+    int from = tree_column(tree, one->t.smallest, false);
+    int to = tree_column(tree, one->t.largest, true);
 
-    if (tree->edges == 1)
-        to = TREE_COLUMNS - 1;
-    for (int i = from; i <= to; i++)
+    if (from == TREE_COLUMNS)
+        from--; /* more edges than columns: the last ones share one */
+    for (int i = from; i < to || i == from; i++)
         row[i] = shade;
 }
 
@@ -337,45 +339,51 @@ static void tree_print_level(const struct tool *t, const struct tree *tree, uint
         printf("        and %llu more\n", (unsigned long long)(files - shown));
 }
 
-/* A key between quotes, cut to fit. */
-static int tree_print_key(const struct tool *t, odb_slice key)
+/* A key as text, cut to TREE_KEY_ROOM columns or less. */
+static void tree_show_key(const struct tool *t, odb_slice key, struct bytes *out)
 {
-    struct bytes shown = {NULL, 0, 0};
-    int len;
+    size_t most = TREE_KEY_ROOM - 3, len;
 
-    text_show(t, odb_bytes(key.data, key.size < TREE_KEY_ROOM ? key.size : TREE_KEY_ROOM), &shown);
-    len = (int)(shown.len < TREE_KEY_ROOM - 4 ? shown.len : TREE_KEY_ROOM - 4);
-    while (len > 0 && (size_t)len < shown.len && (shown.p[len] & 0xc0) == 0x80)
+    text_show(t, odb_bytes(key.data, key.size < TREE_KEY_ROOM ? key.size : TREE_KEY_ROOM), out);
+    if (out->len <= most && key.size <= TREE_KEY_ROOM)
+        return;
+    len = out->len < most ? out->len : most;
+    while (len > 0 && len < out->len && (out->p[len] & 0xc0) == 0x80)
         len--; /* not in the middle of a character */
-    len = printf("%.*s%s", len, shown.p ? shown.p : "",
-                 shown.len > (size_t)len || key.size > TREE_KEY_ROOM ? "..." : "");
-    bytes_free(&shown);
-    return len;
+    out->len = len;
+    bytes_add(out, "...", 3);
+}
+
+/* The first key at the left end of the picture, the last one at its right end. */
+static void tree_print_keys(const struct tool *t, const struct tree *tree)
+{
+    struct bytes first = {NULL, 0, 0}, last = {NULL, 0, 0};
+
+    tree_show_key(t, tree->edge[0], &first);
+    tree_show_key(t, tree->edge[tree->edges - 1], &last);
+    printf("  keys  %.*s%*.*s\n", (int)first.len, first.p ? first.p : "",
+           TREE_COLUMNS - (int)first.len, (int)last.len, last.p ? last.p : "");
+    bytes_free(&first);
+    bytes_free(&last);
 }
 
 static void tree_print(const struct tool *t, const char *name, const struct tree *tree,
                        const odb_stats_t *s)
 {
     uint64_t bytes = 0, entries = 0;
-    int used;
 
     for (size_t i = 0; i < tree->count; i++) {
         bytes += tree->table[i].t.size;
         entries += tree->table[i].t.entries;
     }
-    printf("family %s   %s entries in %s tables, %s", name, show_count(entries),
-           show_count(tree->count), show_bytes(bytes));
+    printf("family %s   %s entries in %s table%s, %s", name, show_count(entries),
+           show_count(tree->count), tree->count == 1 ? "" : "s", show_bytes(bytes));
     if (s->memtable_entries)
         printf("; %s entries in memory", show_count(s->memtable_entries));
     (void)putchar('\n');
     if (tree->count == 0)
         return;
-    printf("  keys  ");
-    used = tree_print_key(t, tree->edge[0]);
-    printf("%*s", used < TREE_COLUMNS - TREE_KEY_ROOM ? TREE_COLUMNS - TREE_KEY_ROOM - used : 1,
-           "");
-    (void)tree_print_key(t, tree->edge[tree->edges - 1]);
-    (void)putchar('\n');
+    tree_print_keys(t, tree);
     for (uint32_t level = 0; level < ODB_LEVELS; level++)
         tree_print_level(t, tree, level);
     (void)putchar('\n');
