@@ -181,6 +181,16 @@ static odb_status fences_below(const struct tree_merge *m, struct compact_fence 
     return ODB_OK;
 }
 
+/* No table lies deeper than the output. One that a move brings there meanwhile comes from beside our
+ * inputs, so it holds none of their keys. */
+static bool nothing_below(const struct tree_merge *m)
+{
+    for (uint32_t i = m->to + 1; i < LSM_LEVELS; i++)
+        if (m->version->level[i].count > 0)
+            return false;
+    return true;
+}
+
 static void run_part(struct split_run *r, struct merge_part *p)
 {
     const struct tree_merge *m = r->merge;
@@ -196,6 +206,7 @@ static void run_part(struct split_run *r, struct merge_part *p)
         .snapshot_count = m->snapshot_count,
         .older_below = key_may_lie_below,
         .older_below_arg = &below,
+        .is_bottom = !m->memtable && nothing_below(m),
         .target_size = m->memtable ? UINT64_MAX : t->opt.target_file_size,
         .max_overlap = 10 * t->opt.target_file_size,
         .writer = {.os = t->env->os,

@@ -310,11 +310,25 @@ done:
 
 /* ---- merges ---- */
 
+/* The oldest sequence number somebody reads at; 0 when memory ran out asking. */
+static uint64_t oldest_reader(struct lsm_tree *t)
+{
+    uint64_t *seqs = NULL, oldest = 0;
+    uint32_t count = 0;
+
+    if (t->env->snapshots(t->env->owner, &seqs, &count) == ODB_OK && count > 0)
+        oldest = seqs[0];
+    mem_free(seqs);
+    return oldest;
+}
+
 odb_status tree_pick_view(struct lsm_tree *t, const struct lsm_version *v, struct pick_view *out)
 {
     struct pick_options opt = {t->opt.l0_trigger, t->opt.level_base, t->opt.multiplier,
                                t->opt.target_file_size};
-    struct pick_view pv = {.l0_trigger = t->opt.l0_trigger, .file_target = t->opt.target_file_size};
+    struct pick_view pv = {.l0_trigger = t->opt.l0_trigger,
+                           .file_target = t->opt.target_file_size,
+                           .oldest_seq = oldest_reader(t)};
 
     for (int i = 0; i < LSM_LEVELS; i++) {
         const struct lsm_level *l = &v->level[i];
