@@ -178,9 +178,9 @@ static void page_database(struct page *page, const odb_stats_t *s)
 {
     page_print(page, "writes      %llu commits, %llu operations, %.1f MiB of keys and values\n",
                (unsigned long long)s->commits, (unsigned long long)s->ops, mib(s->bytes_in));
-    page_print(page, "log         %.1f MiB in %llu files, %.1f MiB written, %llu syncs, %s\n",
+    page_print(page, "log         %.1f MiB in %llu files, %.1f MiB written, %llu syncs%s\n",
                mib(s->log_bytes), (unsigned long long)s->log_files, mib(s->log_written),
-               (unsigned long long)s->syncs, s->has_ring ? "commit ring" : "no commit ring");
+               (unsigned long long)s->syncs, s->has_ring ? ", commit ring" : "");
     page_print(page, "amplified   %.2f bytes written per byte put\n",
                ratio_of(s->log_written + s->flush_bytes + s->merge_bytes_out, s->bytes_in));
     page_print(page, "memory      %.1f MiB: %.1f MiB of blocks, indexes, filters, rest memtables\n",
