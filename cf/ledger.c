@@ -22,7 +22,10 @@
  *    once, so that a full disk is not filled further.
  * 5. A full disk or a want of memory is no sticky failure: no manifest is open then, and the next change
  *    begins a new one from memory, which leaves out whatever the failed one may or may not hold. Any
- *    other failure makes the set read-only.
+ *    other failure makes the set read-only. That an edit may be there or not does no harm: its tables
+ *    are there, and the log that it would let go of is, too. A family that may or may not be dropped
+ *    is another matter: writes into it could not be promised anything, so that the set becomes
+ *    read-only there as well.
  *
  * Crash: before the sync the change never happened, after it it has. Between CURRENT's rename and the
  * directory's sync either manifest may turn out to be current; both describe the same state but for
@@ -164,10 +167,12 @@ static void ledger_abandon(struct cf_set *s)
     s->manifest = NULL;
 }
 
-odb_status ledger_write(struct cf_set *s, struct manifest_group *g)
+odb_status ledger_write(struct cf_set *s, struct manifest_group *g, bool *is_unclear)
 {
     bool may_go_on = true;
     odb_status st;
+
+    *is_unclear = false;
 
     assert(os_mutex_held(&s->manifest_lock));
     if (set_has_failed(s))
@@ -179,6 +184,7 @@ odb_status ledger_write(struct cf_set *s, struct manifest_group *g)
         st = manifest_append(s->manifest, g);
         if (st == ODB_OK)
             return ODB_OK;
+        *is_unclear = true;
         set_note(s, "manifest %llu: %s; beginning a new one",
                  (unsigned long long)manifest_file_no(s->manifest), odb_error_text());
     }
@@ -187,11 +193,29 @@ odb_status ledger_write(struct cf_set *s, struct manifest_group *g)
         ledger_sweep_manifests(s);
         return ODB_OK;
     }
-    if (may_go_on && s->manifest && !manifest_is_sealed(s->manifest))
-        return manifest_append(s->manifest, g); /* too large is better than none */
+    if (may_go_on && s->manifest && !manifest_is_sealed(s->manifest)) {
+        st = manifest_append(s->manifest, g); /* too large is better than none */
+        if (st == ODB_OK)
+            return ODB_OK;
+        may_go_on = false;
+    }
+    *is_unclear |= !may_go_on;
     ledger_abandon(s);
     if (!set_is_soft(st))
         set_fail(s, st);
+    return st;
+}
+
+odb_status ledger_write_order(struct cf_set *s, struct manifest_group *g)
+{
+    bool is_unclear;
+    odb_status st = ledger_write(s, g, &is_unclear);
+
+    if (st != ODB_OK && is_unclear) {
+        st = err_set(ODB_UNKNOWN, "whether the change took place shows at the next open, since: %s",
+                     odb_error_text());
+        set_fail(s, st);
+    }
     return st;
 }
 
@@ -303,6 +327,7 @@ odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)
     struct epoch_guard e;
     uint64_t log_no;
     struct cf *f;
+    bool is_unclear; /* no matter: tables and log are there for both outcomes */
     odb_status st;
 
     os_mutex_lock(&s->manifest_lock);
@@ -318,7 +343,7 @@ odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)
     if (st == ODB_OK && edit->has_flushed)
         st = ledger_prepare_flush(s, edit, &g);
     if (st == ODB_OK)
-        st = ledger_write(s, &g);
+        st = ledger_write(s, &g, &is_unclear);
     if (st == ODB_OK) {
         if (edit->has_flushed)
             ledger_flush_done(s);

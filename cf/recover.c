@@ -643,6 +643,7 @@ static odb_status recover_switch(struct recovery *r)
                               .new_file_no = ledger_new_file_no,
                               .owner = s};
     struct manifest_group nothing = {0};
+    bool is_unclear; /* either way there is nothing in that log yet */
     odb_status st;
 
     os_mutex_lock(&s->manifest_lock);
@@ -654,7 +655,8 @@ static odb_status recover_switch(struct recovery *r)
     if (st == ODB_OK) {
         wal_segments(s->wal, recover_first_segment, &s->log_no);
         s->is_log_open = true;
-        st = ledger_write(s, &nothing); /* else a log taken away would not be missed (3) */
+        st = ledger_write(s, &nothing,
+                          &is_unclear); /* else a log taken away would not be missed (3) */
     }
     os_mutex_unlock(&s->manifest_lock);
     manifest_group_release(&nothing);

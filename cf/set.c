@@ -287,10 +287,12 @@ void set_stop(struct cf_set *s)
 static void set_write_farewell(struct cf_set *s)
 {
     struct manifest_group g = {0};
+    bool is_unclear;
 
     os_mutex_lock(&s->manifest_lock);
     if (!set_has_failed(s) && s->manifest)
-        err_ignore(ledger_write(s, &g)); /* not having it is what a crash leaves, too */
+        err_ignore(
+            ledger_write(s, &g, &is_unclear)); /* not having it is what a crash leaves, too */
     os_mutex_unlock(&s->manifest_lock);
     manifest_group_release(&g);
 }
@@ -482,13 +484,12 @@ static odb_status set_family_enrol(struct cf_set *s, struct cf *f)
     if (st == ODB_OK)
         st = manifest_add_edit(&g, &edit);
     if (st == ODB_OK)
-        st = ledger_write(s, &g);
+        st = ledger_write_order(s, &g);
     manifest_group_release(&g);
     if (st != ODB_OK) {
         mem_free(t);
         return st;
     }
-    lsm_start(f->tree);
     set_table_publish(s, t, f);
     return ODB_OK;
 }
@@ -515,6 +516,7 @@ odb_status set_family_create(struct cf_set *s, const char *name, const struct ls
         set_family_free(f);
         return st;
     }
+    lsm_start(f->tree); /* its lock ranks below; what was written meanwhile is seen to now */
     if (out)
         *out = f;
     return ODB_OK;
@@ -569,7 +571,7 @@ odb_status cf_drop(struct cf_set *s, struct cf *f)
     os_mutex_lock(&s->manifest_lock);
     st = manifest_add_drop(&g, f->id);
     if (st == ODB_OK)
-        st = ledger_write(s, &g);
+        st = ledger_write_order(s, &g);
     if (st == ODB_OK) {
         f->is_gone = true;
         s->living--;

@@ -179,8 +179,12 @@ static inline bool set_is_soft(odb_status st)
 {
     return st == ODB_NOSPACE || st == ODB_NOMEM;
 }
-/* Make `g` durable, together with the present counters. Under manifest_lock. */
-ODB_MUST_CHECK odb_status ledger_write(struct cf_set *s, struct manifest_group *g);
+/* Make `g` durable, together with the present counters. On failure *is_unclear tells that it may be on
+ * the disk all the same. Under manifest_lock. */
+ODB_MUST_CHECK odb_status ledger_write(struct cf_set *s, struct manifest_group *g,
+                                       bool *is_unclear);
+/* The same for what somebody asked for: unclear is ODB_UNKNOWN, and the set is read-only. */
+ODB_MUST_CHECK odb_status ledger_write_order(struct cf_set *s, struct manifest_group *g);
 /* Begin a new manifest that describes everything and `g`, and make CURRENT name it: recovery's final
  * switch. Under manifest_lock. */
 ODB_MUST_CHECK odb_status ledger_begin(struct cf_set *s, const struct manifest_group *g);
