@@ -340,7 +340,10 @@ static int open_database(const struct command *c, struct tool *t)
     opt.is_readonly = access == ACCESS_LOOK;
     st = odb_open(t->dir, &opt, &t->db);
     if (st == ODB_ABSENT) {
-        fprintf(stderr, "odb: there is no database in '%s'; odb put, batch and load make one\n",
+        fprintf(stderr,
+                access == ACCESS_CREATE
+                    ? "odb: the folder '%s' is to lie in does not exist; mkdir -p makes it\n"
+                    : "odb: there is no database in '%s'; odb put, batch and load make one\n",
                 t->dir);
         return EXIT_ABSENT;
     }

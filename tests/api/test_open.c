@@ -1,0 +1,322 @@
+/* Opening a database: options, the readable files, who may open what. */
+#include "tests/api/fixture.h"
+
+#include <sys/stat.h>
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+    (void)state;
+    fixture_make_dir(dir, sizeof dir);
+    return 0;
+}
+
+static int remove_dir(void **state)
+{
+    (void)state;
+    fixture_remove_dir(dir);
+    return 0;
+}
+
+static odb_status open_with(const odb_options *o, odb_db **out)
+{
+    return odb_open(dir, o, out);
+}
+
+static void open_and_close(const odb_options *o)
+{
+    odb_db *db;
+
+    assert_ok(open_with(o, &db));
+    assert_ok(odb_close(db));
+}
+
+static size_t read_file(const char *name, char *out, size_t room)
+{
+    char path[128];
+    size_t n;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    f = fopen(path, "rb");
+    if (!f)
+        return 0;
+    n = fread(out, 1, room - 1, f);
+    out[n] = 0;
+    (void)fclose(f);
+    return n;
+}
+
+/* ---- options ---- */
+
+static void an_option_that_makes_no_sense_is_named(void **state)
+{
+    static const char *const one_name[] = {NULL};
+    const struct {
+        const char *name;
+        odb_options o;
+    } lie[] = {
+        {"size", {.block_size = 4096}},
+        {"memory_budget", {.size = sizeof(odb_options), .memory_budget = 1000}},
+        {"durability", {.size = sizeof(odb_options), .durability = (odb_durability)7}},
+        {"must_be_new", {.size = sizeof(odb_options), .must_exist = true, .must_be_new = true}},
+        {"is_readonly", {.size = sizeof(odb_options), .is_readonly = true, .must_be_new = true}},
+        {"families", {.size = sizeof(odb_options), .family_count = 1}},
+        {"families[0]", {.size = sizeof(odb_options), .family_count = 1, .families = one_name}},
+        {"write_buffer_size", {.size = sizeof(odb_options), .write_buffer_size = 100}},
+        {"write_buffers", {.size = sizeof(odb_options), .write_buffers = 1}},
+        {"target_file_size", {.size = sizeof(odb_options), .target_file_size = 1}},
+        {"level_base_size", {.size = sizeof(odb_options), .level_base_size = 1}},
+        {"level_multiplier", {.size = sizeof(odb_options), .level_multiplier = 1}},
+        {"block_size", {.size = sizeof(odb_options), .block_size = 100}},
+        {"compression", {.size = sizeof(odb_options), .compression = (odb_compression)9}},
+        {"lz4_acceleration", {.size = sizeof(odb_options), .lz4_acceleration = 1000}},
+        {"filter_bits", {.size = sizeof(odb_options), .filter_bits = -2}},
+        {"ring_size", {.size = sizeof(odb_options), .ring_size = 65537}},
+        {"log_segment_size", {.size = sizeof(odb_options), .log_segment_size = 1}},
+        {"open_tables", {.size = sizeof(odb_options), .open_tables = 1}},
+        {"background_jobs", {.size = sizeof(odb_options), .background_jobs = 9999}},
+    };
+    odb_db *db = NULL;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lie / sizeof lie[0]; i++) {
+        assert_status(open_with(&lie[i].o, &db), ODB_INVALID);
+        if (!strstr(odb_error_text(), lie[i].name))
+            fail_msg("'%s' does not name %s", odb_error_text(), lie[i].name);
+        assert_null(db);
+    }
+    assert_status(odb_open(NULL, NULL, &db), ODB_INVALID);
+    assert_status(odb_open(dir, NULL, NULL), ODB_INVALID);
+}
+
+static void a_program_of_an_older_release_may_pass_a_shorter_struct(void **state)
+{
+    odb_options o = odb_options_default();
+
+    (void)state;
+    o.size = offsetof(odb_options, cache_size);
+    o.cache_size = 1; /* must not be read */
+    o.ring_size = 77; /* nor this, which would be refused */
+    open_and_close(&o);
+}
+
+static void a_small_budget_works(void **state)
+{
+    odb_options o = odb_options_default();
+    odb_stats_t s = {.size = sizeof s};
+    char key[32], value[400];
+    odb_db *db;
+
+    (void)state;
+    memset(value, 'v', sizeof value);
+    o.memory_budget = 1 << 20;
+    assert_ok(open_with(&o, &db));
+    for (int i = 0; i < 10000; i++) {
+        (void)snprintf(key, sizeof key, "%07d", i * 7919 % 10007);
+        assert_ok(odb_put(db, NULL, odb_s(key), odb_bytes(value, sizeof value), NULL));
+    }
+    assert_ok(odb_stats(db, NULL, &s));
+    assert_true(s.memory_bytes < 4 << 20); /* tables' indexes come on top while they are in use */
+    assert_true(s.flushes > 5);
+    assert_ok(odb_close(db));
+}
+
+static void families_of_the_options_are_made(void **state)
+{
+    static const char *const two[] = {"one", "two"};
+    odb_options o = odb_options_default();
+    odb_names names;
+    odb_db *db;
+
+    (void)state;
+    o.families = two;
+    o.family_count = 2;
+    assert_ok(open_with(&o, &db));
+    assert_ok(odb_cf_list(db, &names));
+    assert_int_equal(names.count, 3);
+    assert_string_equal(names.name[0], "default");
+    assert_string_equal(names.name[2], "two");
+    odb_names_release(&names);
+    assert_ok(odb_close(db));
+    assert_ok(open_with(NULL, &db)); /* and the seven, when asked for later */
+    assert_ok(odb_cf_list(db, &names));
+    assert_int_equal(names.count, 9);
+    odb_names_release(&names);
+    assert_ok(odb_close(db));
+}
+
+/* ---- who may open what ---- */
+
+static void must_exist_and_must_be_new_are_kept(void **state)
+{
+    odb_options o = odb_options_default();
+    odb_db *db;
+
+    (void)state;
+    o.must_exist = true;
+    assert_status(open_with(&o, &db), ODB_ABSENT);
+    o.is_readonly = true;
+    assert_status(open_with(&o, &db), ODB_ABSENT);
+    open_and_close(NULL);
+    o = odb_options_default();
+    o.must_be_new = true;
+    assert_status(open_with(&o, &db), ODB_EXISTS);
+    assert_non_null(strstr(odb_error_text(), dir));
+}
+
+static void a_second_writer_is_told_that_it_is_busy(void **state)
+{
+    odb_db *first, *second;
+
+    (void)state;
+    assert_ok(open_with(NULL, &first));
+    assert_status(open_with(NULL, &second), ODB_BUSY);
+    assert_ok(odb_close(first));
+    open_and_close(NULL);
+}
+
+static void a_read_only_database_refuses_writes_and_changes_nothing(void **state)
+{
+    odb_options o = odb_options_default();
+    char before[4096], after[4096];
+    odb_value v;
+    odb_cf *cf;
+    odb_db *db;
+
+    (void)state;
+    assert_ok(open_with(NULL, &db));
+    assert_ok(odb_put(db, NULL, odb_s("k"), odb_s("v"), NULL));
+    assert_ok(odb_close(db));
+    (void)read_file("LOG", before, sizeof before);
+    o.is_readonly = true;
+    assert_ok(open_with(&o, &db));
+    assert_ok(odb_get(odb_now(db), NULL, odb_s("k"), &v));
+    assert_slice(odb_bytes(v.data, v.size), "v");
+    odb_value_release(&v);
+    assert_status(odb_put(db, NULL, odb_s("k"), odb_s("w"), NULL), ODB_READONLY);
+    assert_status(odb_delete(db, NULL, odb_s("k"), NULL), ODB_READONLY);
+    assert_status(odb_cf_create(db, "new", NULL, &cf), ODB_READONLY);
+    assert_ok(odb_cf_open(db, "records", &cf));
+    assert_status(odb_cf_drop(db, cf), ODB_READONLY);
+    assert_ok(odb_close(db));
+    (void)read_file("LOG", after, sizeof after);
+    assert_string_equal(before, after);
+}
+
+/* ---- the readable files ---- */
+
+static void the_directory_tells_what_it_is(void **state)
+{
+    char text[4096];
+    struct stat first, second;
+    char path[128];
+
+    (void)state;
+    open_and_close(NULL);
+    assert_true(read_file("OPENDB_INFO", text, sizeof text) > 100);
+    assert_non_null(strstr(text, "OpenDB database"));
+    assert_non_null(strstr(text, "odb verify DIR"));
+    assert_non_null(strstr(text, "vector_index"));
+    assert_true(read_file("OPTIONS", text, sizeof text) > 100);
+    assert_non_null(strstr(text, "write_buffer_size = 134217728\n"));
+    assert_non_null(strstr(text, "durability = os\n"));
+    assert_true(read_file("LOG", text, sizeof text) > 20);
+    assert_non_null(strstr(text, odb_version()));
+    (void)snprintf(path, sizeof path, "%s/OPTIONS", dir);
+    assert_int_equal(stat(path, &first), 0);
+    open_and_close(NULL); /* the same options: the file is left alone */
+    assert_int_equal(stat(path, &second), 0);
+    assert_int_equal(first.st_ino, second.st_ino);
+}
+
+struct heard {
+    int lines;
+    bool is_odd;
+};
+
+static void hear_line(void *arg, const char *line)
+{
+    struct heard *h = arg;
+
+    h->lines++;
+    if (strlen(line) < 28 || line[4] != '-' || line[19] != '.' || strchr(line, '\n'))
+        h->is_odd = true;
+}
+
+static void the_log_is_bounded_and_can_be_listened_to(void **state)
+{
+    odb_options o = fixture_options();
+    struct heard heard = {0, false};
+    char text[16384];
+    odb_db *db;
+
+    (void)state;
+    o.event_log_size = 4096;
+    o.event = hear_line;
+    o.event_arg = &heard;
+    assert_ok(open_with(&o, &db));
+    for (int i = 0; i < 200; i++) {
+        assert_ok(odb_put(db, NULL, odb_s("k"), odb_s("v"), NULL));
+        assert_ok(odb_flush(db, NULL));
+    }
+    assert_ok(odb_close(db));
+    assert_true(heard.lines > 200);
+    assert_false(heard.is_odd);
+    assert_in_range(read_file("LOG", text, sizeof text), 1, 2048 + 200);
+    assert_in_range(read_file("LOG.old", text, sizeof text), 1, 2048 + 200);
+    assert_int_equal(text[strlen(text) - 1], '\n');
+}
+
+/* ---- without threads ---- */
+
+static void without_threads_the_caller_does_the_work(void **state)
+{
+    odb_options o = fixture_options();
+    odb_stats_t s = {.size = sizeof s};
+    char key[32], value[200];
+    odb_db *db;
+
+    (void)state;
+    memset(value, 'v', sizeof value);
+    o.no_threads = true;
+    assert_ok(open_with(&o, &db));
+    for (int i = 0; i < 20000; i++) {
+        (void)snprintf(key, sizeof key, "%07d", i * 7919 % 20011);
+        assert_ok(odb_put(db, NULL, odb_s(key), odb_bytes(value, sizeof value), NULL));
+        if (i % 100 == 0)
+            while (odb_work(db))
+                continue;
+    }
+    assert_ok(odb_wait_idle(db));
+    assert_false(odb_work(db));
+    assert_ok(odb_stats(db, NULL, &s));
+    assert_true(s.flushes > 0 && s.merges + s.moves > 0);
+    assert_ok(odb_verify(db, NULL, NULL));
+    assert_ok(odb_close(db));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(an_option_that_makes_no_sense_is_named, make_dir,
+                                        remove_dir),
+        cmocka_unit_test_setup_teardown(a_program_of_an_older_release_may_pass_a_shorter_struct,
+                                        make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_small_budget_works, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(families_of_the_options_are_made, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(must_exist_and_must_be_new_are_kept, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_second_writer_is_told_that_it_is_busy, make_dir,
+                                        remove_dir),
+        cmocka_unit_test_setup_teardown(a_read_only_database_refuses_writes_and_changes_nothing,
+                                        make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(the_directory_tells_what_it_is, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(the_log_is_bounded_and_can_be_listened_to, make_dir,
+                                        remove_dir),
+        cmocka_unit_test_setup_teardown(without_threads_the_caller_does_the_work, make_dir,
+                                        remove_dir),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,142 @@
+/* Running out of memory: the Nth request fails, for every N until none is left to fail. Every call
+ * gives a status, nothing leaks, and what was acknowledged is there (P16). */
+#include "tests/api/fixture.h"
+#include "tests/lib/test_alloc.h"
+
+/* A program that uses most of the interface; `db` is open. The first failure ends it. */
+static odb_status use_everything(odb_db *db, bool *was_put)
+{
+    odb_slice keys[2] = {odb_s("k"), odb_s("none")};
+    odb_range range = {.prefix = odb_s("k")};
+    odb_batch *b = NULL;
+    odb_snapshot *s = NULL;
+    odb_iter *it = NULL, *mine = NULL;
+    odb_txn *t = NULL;
+    odb_status each[2], st;
+    odb_names names;
+    odb_value v[2];
+
+    st = odb_put(db, NULL, odb_s("k"), odb_s("v"), NULL);
+    *was_put = st == ODB_OK;
+    if (st == ODB_OK)
+        st = odb_cf_list(db, &names);
+    if (st == ODB_OK)
+        odb_names_release(&names);
+    if (st == ODB_OK)
+        st = odb_batch_new(&b);
+    for (int i = 0; st == ODB_OK && i < 20; i++)
+        st = odb_batch_put(b, NULL, odb_s("kb"), odb_s("a value of some length"));
+    if (st == ODB_OK)
+        st = odb_commit(db, b, NULL);
+    if (st == ODB_OK)
+        st = odb_snapshot_new(db, &s);
+    if (st == ODB_OK)
+        st = odb_multiget(odb_asof(s), NULL, keys, 2, v, each);
+    if (st == ODB_OK)
+        odb_value_release(&v[0]);
+    if (st == ODB_OK)
+        st = odb_iter_new(odb_asof(s), NULL, &range, &it);
+    if (st == ODB_OK) {
+        for (bool ok = odb_iter_first(it); ok; ok = odb_iter_next(it))
+            continue;
+        st = odb_iter_status(it);
+    }
+    if (st == ODB_OK)
+        st = odb_iter_refresh(it, odb_now(db));
+    if (st == ODB_OK && (st = odb_txn_begin(db, NULL, &t)) == ODB_OK) {
+        st = odb_txn_put(t, NULL, odb_s("kt"), odb_s("t"));
+        if (st == ODB_OK)
+            st = odb_iter_new(odb_in(t), NULL, &range, &mine);
+        if (st == ODB_OK && odb_iter_last(mine))
+            st = odb_iter_prev(mine) ? ODB_OK : odb_iter_status(mine);
+        if (st == ODB_OK)
+            st = odb_get(odb_in(t), NULL, odb_s("kt"), &v[0]);
+        if (st == ODB_OK)
+            odb_value_release(&v[0]);
+        if (st == ODB_OK)
+            st = odb_txn_commit(t, NULL);
+    }
+    if (st == ODB_UNSUPPORTED)
+        st = ODB_OK;
+    odb_iter_free(mine);
+    odb_iter_free(it);
+    odb_txn_free(t);
+    odb_snapshot_free(s);
+    odb_batch_free(b);
+    return st;
+}
+
+static void every_failed_request_is_a_status_and_no_leak(void **state)
+{
+    long n;
+
+    (void)state;
+    for (n = 0; n < 10000; n++) {
+        odb_backend backend = {NULL, NULL};
+        odb_db *db = NULL;
+        bool was_put = false;
+        odb_status st;
+        long alive = test_alloc_alive();
+
+        test_alloc_fail(n, 0);
+        st = odb_backend_memory(&backend);
+        if (st == ODB_OK && (st = odb_open_backend(backend, &db)) != ODB_OK)
+            assert_ok(backend.ops->close(backend.self));
+        if (st == ODB_OK)
+            st = use_everything(db, &was_put);
+        test_alloc_fail(-1, 0);
+        if (db)
+            expect_text(odb_now(db), NULL, "k", was_put ? "v" : NULL);
+        assert_ok(odb_close(db));
+        assert_int_equal(test_alloc_alive(), alive);
+        if (st == ODB_OK)
+            break;
+        assert_status(st, ODB_NOMEM);
+    }
+    assert_in_range(n, 20, 9999);
+}
+
+/* The engine below has tests of its own; here: opening, and this layer's part over it. */
+static void opening_short_of_memory_leaves_nothing_behind(void **state)
+{
+    odb_options o = fixture_options();
+    char dir[64];
+    long n;
+
+    (void)state;
+    o.no_threads = true;
+    fixture_make_dir(dir, sizeof dir);
+    for (n = 0; n < 10000; n++) {
+        odb_db *db = NULL;
+        bool was_put = false;
+        long alive = test_alloc_alive();
+        odb_status st;
+
+        test_alloc_fail(n, 0);
+        st = odb_open(dir, &o, &db);
+        if (st == ODB_OK)
+            st = use_everything(db, &was_put);
+        test_alloc_fail(-1, 0);
+        if (db && was_put)
+            expect_text(odb_now(db), NULL, "k", "v");
+        if (odb_close(db) != ODB_OK)
+            assert_int_not_equal(st, ODB_OK);
+        assert_int_equal(test_alloc_alive(), alive);
+        if (st == ODB_OK)
+            break;
+        if (st != ODB_NOMEM && st != ODB_READONLY)
+            assert_status(st, ODB_NOMEM);
+    }
+    assert_in_range(n, 20, 9999);
+    fixture_remove_dir(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_failed_request_is_a_status_and_no_leak),
+        cmocka_unit_test(opening_short_of_memory_leaves_nothing_behind),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

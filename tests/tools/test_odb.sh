@@ -1,0 +1,212 @@
+#!/bin/sh
+# tests/tools/test_odb.sh ODB -- every subcommand of the odb command, and every exit code.
+set -u
+odb=$1
+work=$(mktemp -d "${TMPDIR:-/tmp}/opendb-tool.XXXXXX")
+holder=
+trap '[ -z "$holder" ] || kill "$holder" 2>/dev/null; rm -rf "$work"' EXIT
+db=$work/db failed=0 checks=0
+LC_ALL=C export LC_ALL
+
+# expect CODE COMMAND...: run it, output into $work/out and $work/err, check the exit code.
+expect() {
+    want=$1
+    shift
+    "$odb" "$@" >"$work/out" 2>"$work/err" </dev/null
+    code=$?
+    checks=$((checks + 1))
+    [ "$code" = "$want" ] && return
+    failed=$((failed + 1))
+    echo "odb $*: exit code $code, not $want"
+    sed 's/^/    /' "$work/err"
+}
+
+# output TEXT: what the last command printed.
+output() {
+    checks=$((checks + 1))
+    printf '%s\n' "$1" >"$work/want"
+    # a value comes without a line end
+    [ "$(cat "$work/out")" = "$(cat "$work/want")" ] && return
+    failed=$((failed + 1))
+    echo "expected:"
+    sed 's/^/    /' "$work/want"
+    echo "but got:"
+    sed 's/^/    /' "$work/out"
+}
+
+# says TEXT: the last command's messages or output contain it.
+says() {
+    checks=$((checks + 1))
+    grep -qF -- "$1" "$work/out" "$work/err" && return
+    failed=$((failed + 1))
+    echo "nowhere said: $1"
+    sed 's/^/    /' "$work/out" "$work/err"
+}
+
+# ---- help and usage ----
+expect 0 --help; says "Exit codes"; says "A first walk"
+expect 0 --version; says "odb 0."
+for c in put get delete exists scan batch load dump cf stats tree compact flush verify; do
+    expect 0 "$c" --help; says "Usage: odb $c"; says "odb $c "
+    expect 0 help "$c"; says "Usage: odb $c"
+    expect 2 "$c"
+done
+expect 2; says "--help"
+expect 2 frobnicate; says "unknown command 'frobnicate'"
+expect 2 help frobnicate
+expect 2 get "$db"; says "usage: odb get"
+expect 2 get "$db" a b c
+expect 2 get "$db" k --wrong; says "--wrong"
+expect 2 get "$db" --cf
+expect 2 put "$db" k v --memory lots; says "--memory"
+expect 2 put "$db" k v --memory 1000; says "memory_budget"
+expect 2 put "$db" k v --durability sometimes
+expect 2 put "$db" 0xabc v; says "hexadecimal"
+expect 2 put "$db" k --base64 v
+
+# ---- no database ----
+rm -rf "$db"
+expect 1 get "$db" k; says "no database in"
+expect 1 verify "$db"
+expect 1 delete "$db" k
+expect 1 put "$work/no/such/parent/db" k v; says "mkdir -p"
+
+# ---- keys ----
+expect 0 put "$db" k value
+expect 0 get "$db" k; output value
+expect 0 get "$db" 0x6b; output value
+expect 0 get "$db" --hex 6b; output 76616c7565
+expect 0 get "$db" --base64 aw==; output dmFsdWU=
+expect 0 get "$db" k --json; output '{"key":"k","value":"value"}'
+expect 1 get "$db" nothing; says "no key 'nothing'"
+expect 0 exists "$db" k
+expect 1 exists "$db" nothing
+expect 0 put "$db" 0x00ff "tab	and \"quotes\""
+expect 0 scan "$db"; says '\x00\xff'
+expect 0 scan "$db" --json; says '{"key64":"AP8=","value":"tab\u0009and \"quotes\""}'
+expect 0 put "$db" --cf records k other --durability full
+expect 0 get "$db" k --cf records; output other
+expect 1 get "$db" k --cf nowhere; says "nowhere"
+expect 0 put "$db" -- --dash x
+expect 0 get "$db" -- --dash; output x
+printf 'from\0stdin' >"$work/in"
+"$odb" put "$db" piped - <"$work/in" && "$odb" get "$db" piped >"$work/out" && cmp -s "$work/in" "$work/out" ||
+    { failed=$((failed + 1)); echo "a value from standard input changed on the way"; }
+expect 0 delete "$db" piped
+expect 0 delete "$db" piped
+expect 1 exists "$db" piped
+expect 2 put "$db" k v --read-only; says "--read-only"
+
+# ---- scan ----
+for n in 1 2 3 4 5; do expect 0 put "$db" "n/$n" "v$n"; done
+expect 0 scan "$db" --prefix n/ --keys; output "n/1
+n/2
+n/3
+n/4
+n/5"
+expect 0 scan "$db" --from n/2 --to n/4; output "n/2	v2
+n/3	v3"
+expect 0 scan "$db" --prefix n/ --reverse --limit 2 --keys; output "n/5
+n/4"
+expect 0 scan "$db" --from n/9; output ""
+
+# ---- batch ----
+cat >"$work/batch" <<'J'
+{"cf":"graph_forward","key":"a>b","value":"knows"}
+{"cf":"graph_backward","key":"b<a","value":"knows"}
+{"key":"n/1","delete":true}
+
+{"key64":"AP8=","value64":"/wA="}
+J
+expect 0 batch "$db" "$work/batch"; says "4 operations"
+expect 0 get "$db" --cf graph_forward 'a>b'; output knows
+expect 1 exists "$db" n/1
+expect 0 get "$db" --hex 00ff; output ff00
+bad() { # TEXT COMPLAINT: a line that must be refused, with a reason; nothing of the batch is applied
+    printf '{"key":"x","value":"y"}\n%s\n' "$1" >"$work/bad"
+    expect 6 batch "$db" "$work/bad"; says "line 2, column"; says "$2"
+    expect 1 exists "$db" x
+}
+bad '{"key":"a"}' 'no value'
+bad '{"value":"a"}' 'no key'
+bad '{"key":"a","value":"b","delete":true}' 'a deletion has no value'
+bad '{"key":"a","value":1}' 'a string in quotes'
+bad '{"key":"a","value":"b"' 'closing brace'
+bad '{"key":"a","value":"b"} x' 'behind the object'
+bad '{"key":"a","value":"b","more":"c"}' 'a member other than'
+bad '{"key":"a","key":"b","value":"c"}' 'twice'
+bad '{"key":"\ud800","value":"c"}' 'surrogate'
+bad '{"key":"\x","value":"c"}' 'escape'
+bad '{"key64":"AP8","value":"c"}' 'base64'
+bad 'nonsense' 'braces'
+expect 5 batch "$db" "$work/not-there"; says "cannot read"
+
+# ---- load, dump ----
+awk 'BEGIN { for (i = 0; i < 5000; i++) printf "key%05d\tvalue %d\n", i, i }' >"$work/rows.tsv"
+expect 0 load "$db" "$work/rows.tsv" --tsv --cf records --batch 100 --ack-file "$work/ack" --memory 1M
+says "5,000 rows loaded"
+[ "$(cat "$work/ack")" = 00000000000000005000 ] || { failed=$((failed + 1)); echo "wrong ack file"; }
+expect 0 load "$db" "$work/rows.tsv" --tsv --cf records --check; says "5,000 rows compared, 0 differ"
+expect 0 put "$db" --cf records key00007 other
+expect 0 delete "$db" --cf records key00008
+expect 4 load "$db" "$work/rows.tsv" --tsv --cf records --check; says "2 differ"; says "is missing"
+expect 0 load "$db" "$work/rows.tsv" --tsv --cf records --check --limit 5; says "5 rows compared"
+expect 6 load "$db" "$work/batch" --tsv; says "tabulator"
+expect 0 dump "$db"; cp "$work/out" "$work/dump"
+expect 0 load "$work/copy" "$work/dump" --stats; says "amplified"
+expect 0 dump "$work/copy"
+cmp -s "$work/dump" "$work/out" || { failed=$((failed + 1)); echo "a dump of a loaded dump differs"; }
+expect 0 dump "$db" --cf graph_forward; output '{"cf":"graph_forward","key":"a>b","value":"knows"}'
+expect 0 load "$work/json" "$work/dump" --json; says '"rows":'
+
+# ---- families ----
+expect 0 cf "$db"; says "vector_index"
+expect 0 cf "$db" extra --create
+expect 5 cf "$db" extra --create; says "already"
+expect 0 put "$db" --cf extra k v
+expect 0 cf "$db" --json; says '{"cf":"extra"}'
+expect 0 cf "$db" extra --drop
+expect 1 cf "$db" extra --drop
+expect 1 get "$db" --cf extra k
+expect 2 cf "$db" extra
+expect 2 cf "$db" --drop
+expect 2 cf "$db" default --drop
+
+# ---- upkeep, looking in ----
+expect 0 flush "$db"
+expect 0 compact "$db" --cf records --from key00100 --to key00200
+expect 0 compact "$db"
+expect 0 verify "$db"; says "sound:"
+expect 0 verify "$db" --json; says '"sound":true'
+expect 0 stats "$db" --live; says "per byte alive"
+expect 0 stats "$db" --json; says '"levels":['
+expect 0 tree "$db"; says "family records"; says "##"
+expect 0 tree "$db" --cf records --json; says '"smallest":"key00000"'
+if LC_ALL=C.UTF-8 locale charmap 2>/dev/null | grep -q UTF-8; then
+    LC_ALL=C.UTF-8 expect 0 tree "$db"; says "█"
+fi
+
+# ---- busy ----
+mkfifo "$work/pipe"
+"$odb" load "$db" "$work/pipe" --tsv >/dev/null 2>&1 &
+holder=$!
+exec 9>"$work/pipe"
+printf 'held\topen\n' >&9
+tries=0
+while "$odb" put "$db" probe x >/dev/null 2>&1 && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.05; done
+expect 3 put "$db" k v; says "somebody else"
+exec 9>&-
+wait "$holder"
+holder=
+expect 0 get "$db" held; output open
+
+# ---- damage ----
+table=$(ls "$db"/*.sst | head -n 1)
+cp "$table" "$work/table"
+printf 'XXXXXXXX' | dd of="$table" bs=1 seek=100 conv=notrunc 2>/dev/null
+expect 4 verify "$db"; says "${table##*/}"; says "offset"
+cp "$work/table" "$table"
+expect 0 verify "$db"
+
+if [ $failed = 0 ]; then echo "$checks checks passed"; else echo "$failed of $checks checks failed"; fi
+[ $failed = 0 ]
