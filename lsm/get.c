@@ -6,6 +6,9 @@
  * older one), so the search stops at the first hit, a delete included. The caller is inside an epoch
  * and took the view before the sequence number: what the number promises is in the view (C33).
  *
+ * The tables that may hold the key are found first, and the lines they will be asked for are fetched
+ * while the memtables are searched: the misses overlap.
+ *
  * Nothing is allocated, counted or copied here; lsm_value_pin does that for who needs it.
  */
 #include "base/alloc.h"
@@ -42,31 +45,72 @@ static odb_status get_from_file(struct lsm_tree *t, struct lsm_file *f, odb_slic
     return judge(hit.trailer, hit.value, out);
 }
 
-static odb_status get_from_tables(struct lsm_tree *t, const struct lsm_version *v, odb_slice key,
-                                  uint64_t hash, uint64_t trailer, struct lsm_value *out)
+#define LOOK_MAX 24 /* tables looked at in one read whose misses are overlapped */
+
+/* The tables that may hold a key, newest first. */
+struct lookup {
+    struct lsm_file *file[LOOK_MAX];
+    uint32_t count;
+    bool is_cut; /* there were more: ask them one by one */
+};
+
+static void look_at(struct lookup *k, struct lsm_file *f, uint64_t hash)
 {
-    odb_status st;
-
-    for (uint32_t i = 0; i < v->level[0].count; i++) {
-        struct lsm_file *f = v->level[0].files[i];
-
-        if (!covers(f, key))
-            continue;
-        st = get_from_file(t, f, key, hash, trailer, out);
-        if (st != ODB_AGAIN)
-            return st;
+    if (k->count == LOOK_MAX) {
+        k->is_cut = true;
+        return;
     }
+    k->file[k->count++] = f;
+    sst_prefetch(&f->ref, hash);
+}
+
+/* Find them all and start loading what each will be asked first. */
+static void gather_tables(const struct lsm_version *v, odb_slice key, uint64_t hash,
+                          struct lookup *k)
+{
+    k->count = 0;
+    k->is_cut = false;
+    for (uint32_t i = 0; i < v->level[0].count; i++)
+        if (covers(v->level[0].files[i], key))
+            look_at(k, v->level[0].files[i], hash);
     for (uint32_t i = 1; i < LSM_LEVELS; i++) {
         const struct lsm_level *l = &v->level[i];
         uint32_t at = l->count ? level_search(l, key) : 0;
 
-        if (at == l->count || odb_slice_compare(file_smallest(l->files[at]), key) > 0)
-            continue;
-        st = get_from_file(t, l->files[at], key, hash, trailer, out);
+        if (at < l->count && odb_slice_compare(file_smallest(l->files[at]), key) <= 0)
+            look_at(k, l->files[at], hash);
+    }
+}
+
+static odb_status get_from_tables(struct lsm_tree *t, const struct lookup *k, odb_slice key,
+                                  uint64_t hash, uint64_t trailer, struct lsm_value *out)
+{
+    for (uint32_t i = 0; i < k->count; i++) {
+        odb_status st = get_from_file(t, k->file[i], key, hash, trailer, out);
+
         if (st != ODB_AGAIN)
             return st;
     }
     return ODB_ABSENT;
+}
+
+/* More tables than a lookup holds (a level 0 that has piled up): one after the other. */
+static odb_status get_from_many(struct lsm_tree *t, const struct lsm_version *v, odb_slice key,
+                                uint64_t hash, uint64_t trailer, struct lsm_value *out)
+{
+    odb_status st = ODB_AGAIN;
+
+    for (uint32_t i = 0; i < v->level[0].count && st == ODB_AGAIN; i++)
+        if (covers(v->level[0].files[i], key))
+            st = get_from_file(t, v->level[0].files[i], key, hash, trailer, out);
+    for (uint32_t i = 1; i < LSM_LEVELS && st == ODB_AGAIN; i++) {
+        const struct lsm_level *l = &v->level[i];
+        uint32_t at = l->count ? level_search(l, key) : 0;
+
+        if (at < l->count && odb_slice_compare(file_smallest(l->files[at]), key) <= 0)
+            st = get_from_file(t, l->files[at], key, hash, trailer, out);
+    }
+    return st == ODB_AGAIN ? ODB_ABSENT : st;
 }
 
 static bool get_from_memory(const struct lsm_view *v, odb_slice key, uint64_t trailer,
@@ -87,25 +131,62 @@ odb_status lsm_get(struct lsm_tree *t, const struct lsm_view *v, odb_slice key, 
                    uint64_t seq, struct lsm_value *out)
 {
     uint64_t trailer = trailer_at(seq);
+    struct lookup k;
     odb_status st;
 
     *out = (struct lsm_value){0};
+    gather_tables(v->version, key, hash, &k);
     if (get_from_memory(v, key, trailer, out, &st))
         return st;
-    return get_from_tables(t, v->version, key, hash, trailer, out);
+    if (ODB_UNLIKELY(k.is_cut))
+        return get_from_many(t, v->version, key, hash, trailer, out);
+    return get_from_tables(t, &k, key, hash, trailer, out);
+}
+
+#define GROUP_MAX 32 /* keys of a multiget that are under way together */
+
+/* The keys of one group, in key order: neighbours ask the same index lines and blocks. */
+static void sort_group(const odb_slice *keys, size_t n, uint8_t *order)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i;
+
+        for (; at > 0 && odb_slice_compare(keys[order[at - 1]], keys[i]) > 0; at--)
+            order[at] = order[at - 1];
+        order[at] = (uint8_t)i;
+    }
+}
+
+static void get_group(struct lsm_tree *t, const struct lsm_view *v, const odb_slice *keys, size_t n,
+                      uint64_t trailer, struct lsm_value *out, odb_status *each)
+{
+    struct lookup look[GROUP_MAX];
+    uint64_t hash[GROUP_MAX];
+    uint8_t order[GROUP_MAX];
+
+    sort_group(keys, n, order);
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = hash64(keys[i].data, keys[i].size);
+        gather_tables(v->version, keys[i], hash[i], &look[i]);
+        out[i] = (struct lsm_value){0};
+    }
+    for (size_t k = 0; k < n; k++) {
+        size_t i = order[k];
+
+        if (get_from_memory(v, keys[i], trailer, &out[i], &each[i]))
+            continue;
+        each[i] = look[i].is_cut ? get_from_many(t, v->version, keys[i], hash[i], trailer, &out[i])
+                                 : get_from_tables(t, &look[i], keys[i], hash[i], trailer, &out[i]);
+    }
 }
 
 void lsm_multiget(struct lsm_tree *t, const struct lsm_view *v, const odb_slice *keys, size_t n,
                   uint64_t seq, struct lsm_value *out, odb_status *each)
 {
-    uint64_t trailer = trailer_at(seq);
+    for (size_t at = 0; at < n; at += GROUP_MAX) {
+        size_t some = n - at < GROUP_MAX ? n - at : GROUP_MAX;
 
-    for (size_t i = 0; i < n; i++) {
-        out[i] = (struct lsm_value){0};
-        if (get_from_memory(v, keys[i], trailer, &out[i], &each[i]))
-            continue;
-        each[i] = get_from_tables(t, v->version, keys[i], hash64(keys[i].data, keys[i].size),
-                                  trailer, &out[i]);
+        get_group(t, v, keys + at, some, trailer_at(seq), out + at, each + at);
     }
 }
 

@@ -36,7 +36,8 @@ struct lsm_iter {
     struct buf upper;
     struct buf key; /* see invariants 1 and 2 */
     struct buf value;
-    struct entry shown;
+    const struct entry *shown; /* the merge's entry, or `copied` */
+    struct entry copied;       /* backward: over key and value */
 };
 
 /* ---- building ---- */
@@ -159,12 +160,12 @@ bool lsm_iter_valid(const struct lsm_iter *it)
 
 odb_slice lsm_iter_key(const struct lsm_iter *it)
 {
-    return odb_bytes(it->shown.key, it->shown.key_len);
+    return odb_bytes(it->shown->key, it->shown->key_len);
 }
 
 odb_slice lsm_iter_value(const struct lsm_iter *it)
 {
-    return odb_bytes(it->shown.value, it->shown.value_len);
+    return odb_bytes(it->shown->value, it->shown->value_len);
 }
 
 odb_status lsm_iter_status(const struct lsm_iter *it)
@@ -176,7 +177,7 @@ static bool stand_nowhere(struct lsm_iter *it, odb_status st)
 {
     it->walk = WALK_NOWHERE;
     it->status = st;
-    it->shown = (struct entry){0};
+    it->shown = NULL;
     return false;
 }
 
@@ -213,7 +214,7 @@ static bool settle_forward(struct lsm_iter *it, bool hide)
             if (at_or_past_upper(it, e))
                 return stand_nowhere(it, ODB_OK);
             if (trailer_kind(e->trailer) == KIND_PUT) {
-                it->shown = *e;
+                it->shown = e;
                 it->walk = WALK_FORWARD;
                 return true;
             }
@@ -301,8 +302,9 @@ static bool settle_backward(struct lsm_iter *it)
         if (!m->is_valid && m->status != ODB_OK)
             break; /* versions of this key may be missing */
         if (is_live) {
-            it->shown = (struct entry){it->key.p, it->value.p, (uint32_t)it->key.len,
-                                       (uint32_t)it->value.len, 0};
+            it->copied = (struct entry){it->key.p, it->value.p, (uint32_t)it->key.len,
+                                        (uint32_t)it->value.len, 0};
+            it->shown = &it->copied;
             it->walk = WALK_BACKWARD;
             return true;
         }
@@ -336,12 +338,29 @@ bool lsm_iter_seek_for_prev(struct lsm_iter *it, odb_slice key)
 
 /* ---- steps ---- */
 
+/* The common step: the next entry of the merge's stretch is another key, visible, and a value. Both
+ * entries are in place, so nothing is copied. False: it is not so simple. */
+static inline bool step_in_stretch(struct lsm_iter *it)
+{
+    uint32_t count;
+    const struct entry *e = merge_stretch(&it->merge, &count), *next = e + 1;
+
+    if (count < 2 || trailer_seq(next->trailer) > it->seq ||
+        trailer_kind(next->trailer) != KIND_PUT ||
+        (next->key_len == e->key_len && memcmp(next->key, e->key, e->key_len) == 0) ||
+        at_or_past_upper(it, next))
+        return false;
+    it->merge.current->at++;
+    it->shown = next;
+    return true;
+}
+
 bool lsm_iter_next(struct lsm_iter *it)
 {
     if (ODB_LIKELY(it->walk == WALK_FORWARD)) {
-        const struct entry shown = it->shown;
-
-        if (!keep_key(it, &shown))
+        if (ODB_LIKELY(step_in_stretch(it)))
+            return true;
+        if (!keep_key(it, it->shown))
             return false;
         (void)merge_next(&it->merge);
         return settle_forward(it, true);
@@ -359,7 +378,7 @@ bool lsm_iter_prev(struct lsm_iter *it)
         return settle_backward(it);
     if (it->walk == WALK_NOWHERE)
         return false;
-    if (!keep_key(it, &it->shown)) /* turn round: before every version of the shown key */
+    if (!keep_key(it, it->shown)) /* turn round: before every version of the shown key */
         return false;
     return go_backward_from(it, buf_slice(&it->key), UINT64_MAX);
 }
