@@ -139,9 +139,10 @@ static inline odb_status workload_open(struct workload *w)
 }
 
 /* Transaction `t`: what it does to the model, and to the batch. */
-static inline void workload_build(struct workload *w, uint32_t t, struct batch *b,
-                                  struct state *next)
+static inline odb_status workload_build(struct workload *w, uint32_t t, struct batch *b,
+                                        struct state *next)
 {
+    odb_status st = ODB_OK;
     uint32_t families = 1 + draw(w, 3);
     bool touched[FAMILIES] = {true};
 
@@ -157,17 +158,18 @@ static inline void workload_build(struct workload *w, uint32_t t, struct batch *
             uint32_t key = i == 0 ? COUNTER : 1 + draw(w, KEYS - 1);
             odb_slice ks = odb_bytes(k, key_text(key, k));
 
+            if (st != ODB_OK)
+                return st;
             if (key != COUNTER && draw(w, 4) == 0) {
-                assert_int_equal(batch_delete(b, cf_id(w->cf[f]), ks), ODB_OK);
+                st = batch_delete(b, cf_id(w->cf[f]), ks);
                 next->wrote[f][key] = 0;
             } else {
-                assert_int_equal(
-                    batch_put(b, cf_id(w->cf[f]), ks, odb_bytes(v, value_text(t, f, key, v))),
-                    ODB_OK);
+                st = batch_put(b, cf_id(w->cf[f]), ks, odb_bytes(v, value_text(t, f, key, v)));
                 next->wrote[f][key] = (uint16_t)t;
             }
         }
     }
+    return st;
 }
 
 static inline odb_status workload_txn(struct workload *w)
@@ -187,10 +189,11 @@ static inline odb_status workload_txn(struct workload *w)
         st = cf_put(w->s, w->cf[0], odb_bytes(k, key_text(COUNTER, k)),
                     odb_bytes(v, value_text(t, 0, COUNTER, v)), &how);
     } else {
-        workload_build(w, t, &b, &next);
+        st = workload_build(w, t, &b, &next);
         w->at[t] = next;
         w->p.started = t;
-        st = cf_commit(w->s, &b, &how);
+        if (st == ODB_OK)
+            st = cf_commit(w->s, &b, &how);
         batch_release(&b);
     }
     if (sim_is_dead(w->os))

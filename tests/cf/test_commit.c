@@ -1,0 +1,390 @@
+/* tests/cf/test_commit.c -- many threads commit and read: whole commits, in one order, at once.
+ *
+ *   ODB_TEST_SEED    other choices
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "cf/set_priv.h"
+#include "os/os_thread.h"
+#include "os/sim.h"
+#include "tests/lib/test_alloc.h"
+
+#define DB       "/db"
+#define WRITERS  4
+#define READERS  2
+#define ROUNDS   400
+#define FAMILIES 3
+
+struct crowd {
+    struct os *os;
+    struct cf_set *s;
+    struct cf *cf[FAMILIES];
+    _Atomic bool is_over;
+    _Atomic unsigned wrong;
+    _Atomic uint64_t reads;
+    unsigned durability;
+};
+
+struct member {
+    struct crowd *c;
+    unsigned no;
+    struct os_thread *thread;
+};
+
+static struct cf_set_options crowd_options(struct os *os, unsigned threads)
+{
+    static const char *const names[] = {"a", "b"};
+    struct cf_set_options o = {
+        .os = os,
+        .create = true,
+        .ring_size = 1 << 16,
+        .log_segment_size = 1 << 16,
+        .log_limit = 1 << 18,
+        .cache_bytes = 1 << 20,
+        .families = names,
+        .family_count = 2,
+        .threads = threads,
+        .family = {.write_buffer = 1 << 15,
+                   .max_buffers = 3,
+                   .target_file_size = 1 << 15,
+                   .l0_trigger = 2,
+                   .level_base = 1 << 16,
+                   .multiplier = 4,
+                   .block_size = 1024,
+                   .codec = CODEC_RAW,
+                   .bits_per_key = 10,
+                   .split = 2,
+                   .auto_compact = true},
+    };
+
+    return o;
+}
+
+static void crowd_open(struct crowd *c, struct os *os, unsigned threads)
+{
+    struct cf_set_options o = crowd_options(os, threads);
+    static const char *const names[] = {"default", "a", "b"};
+
+    *c = (struct crowd){.os = os};
+    assert_int_equal(cf_open(DB, &o, &c->s), ODB_OK);
+    for (int f = 0; f < FAMILIES; f++)
+        assert_int_equal(cf_find(c->s, names[f], &c->cf[f]), ODB_OK);
+}
+
+static void wrong(struct crowd *c, const char *what)
+{
+    if (atomic_fetch_add(&c->wrong, 1) == 0)
+        print_message("%s (%s)\n", what, odb_error_text());
+}
+
+static size_t writer_key(unsigned no, char *out)
+{
+    return (size_t)snprintf(out, 32, "writer%u", no);
+}
+
+/* Each writer keeps one number under its own key in all families, changed by one batch; and must see
+ * it right after the commit. */
+static void write_rounds(void *arg)
+{
+    struct member *m = arg;
+    struct crowd *c = m->c;
+    char key[32], value[64];
+    size_t n = writer_key(m->no, key);
+
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        struct cf_write how = {.durability = round % 16 == 0 ? CF_FULL : CF_OS};
+        size_t len = (size_t)snprintf(value, sizeof value, "%08u", round), got;
+        struct batch b = {0};
+        char back[16];
+        odb_status st = ODB_OK;
+
+        for (int f = 0; f < FAMILIES && st == ODB_OK; f++)
+            st = batch_put(&b, cf_id(c->cf[f]), odb_bytes(key, n), odb_bytes(value, len));
+        if (st == ODB_OK)
+            st = cf_commit(c->s, &b, &how);
+        batch_release(&b);
+        if (st != ODB_OK)
+            wrong(c, "a commit failed");
+        st = cf_get_into(c->s, c->cf[round % FAMILIES], NULL, odb_bytes(key, n), back, sizeof back,
+                         &got);
+        if (st != ODB_OK || got != len || memcmp(back, value, len) != 0)
+            wrong(c, "a commit was not visible on return");
+        (void)snprintf(value, sizeof value, "w%u-%u", m->no, round); /* and something to flush */
+        st = cf_put(c->s, c->cf[0], odb_s(value), odb_bytes(value, sizeof value), NULL);
+        if (st != ODB_OK)
+            wrong(c, "a put failed");
+    }
+}
+
+/* At a snapshot all families say the same, and numbers never go back. */
+static void read_snapshots(void *arg)
+{
+    struct member *m = arg;
+    struct crowd *c = m->c;
+    char last[WRITERS][16] = {{0}};
+
+    while (!atomic_load(&c->is_over)) {
+        struct cf_snapshot *snap;
+
+        if (cf_snapshot_new(c->s, &snap) != ODB_OK) {
+            wrong(c, "no snapshot");
+            return;
+        }
+        for (unsigned w = 0; w < WRITERS; w++) {
+            char key[32], value[FAMILIES][16] = {{0}};
+            size_t n = writer_key(w, key), got;
+
+            for (int f = 0; f < FAMILIES; f++) {
+                odb_status st = cf_get_into(c->s, c->cf[f], snap, odb_bytes(key, n), value[f],
+                                            sizeof value[f], &got);
+
+                if (st != ODB_OK && st != ODB_ABSENT)
+                    wrong(c, "a get failed");
+            }
+            if (memcmp(value[0], value[1], 16) != 0 || memcmp(value[0], value[2], 16) != 0)
+                wrong(c, "a batch was seen in part");
+            if (memcmp(last[w], value[0], 16) > 0)
+                wrong(c, "time went back");
+            memcpy(last[w], value[0], 16);
+            atomic_fetch_add(&c->reads, 1);
+        }
+        cf_snapshot_free(c->s, snap);
+    }
+}
+
+static void crowd_run(struct crowd *c)
+{
+    struct member writer[WRITERS], reader[READERS];
+
+    for (unsigned i = 0; i < READERS; i++) {
+        reader[i] = (struct member){c, i, NULL};
+        assert_int_equal(os_thread_start("reader", read_snapshots, &reader[i], &reader[i].thread),
+                         ODB_OK);
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writer[i] = (struct member){c, i, NULL};
+        assert_int_equal(os_thread_start("writer", write_rounds, &writer[i], &writer[i].thread),
+                         ODB_OK);
+    }
+    for (unsigned i = 0; i < WRITERS; i++)
+        os_thread_join(writer[i].thread);
+    atomic_store(&c->is_over, true);
+    for (unsigned i = 0; i < READERS; i++)
+        os_thread_join(reader[i].thread);
+}
+
+/* Nothing lost: every last number, every small key. */
+static void crowd_check(struct crowd *c)
+{
+    char key[32], value[64];
+    size_t got;
+
+    for (unsigned w = 0; w < WRITERS; w++) {
+        for (int f = 0; f < FAMILIES; f++) {
+            size_t n = writer_key(w, key);
+
+            assert_int_equal(cf_get_into(c->s, c->cf[f], NULL, odb_bytes(key, n), value,
+                                         sizeof value, &got),
+                             ODB_OK);
+            assert_int_equal(got, 8);
+            assert_int_equal(strtoul(value, NULL, 10), ROUNDS);
+        }
+        for (unsigned r = 1; r <= ROUNDS; r++) {
+            (void)snprintf(key, sizeof key, "w%u-%u", w, r);
+            assert_int_equal(cf_exists(c->s, c->cf[0], NULL, odb_s(key)), ODB_OK);
+        }
+    }
+}
+
+static void commits_are_whole_ordered_and_seen_on_return(void **state)
+{
+    struct os *os = sim_new(1), *image;
+    struct cf_set_stats stats;
+    struct crowd c;
+
+    (void)state;
+    crowd_open(&c, os, 2);
+    crowd_run(&c);
+    assert_int_equal(atomic_load(&c.wrong), 0);
+    crowd_check(&c);
+    cf_stats(c.s, &stats);
+    assert_int_equal(stats.commits, 2 * WRITERS * ROUNDS);
+    assert_int_equal(stats.ops, (FAMILIES + 1) * WRITERS * ROUNDS);
+    assert_int_equal(stats.visible_seq, stats.ops);
+    assert_int_equal(stats.snapshots, 0);
+
+    image = sim_image(os, SIM_M1, 1); /* the process dies here: all commits had been answered */
+    assert_int_equal(cf_close(c.s), ODB_OK);
+    sim_free(os);
+    crowd_open(&c, image, 2);
+    crowd_check(&c);
+    assert_int_equal(cf_verify(c.s, NULL, NULL), ODB_OK);
+    assert_int_equal(cf_close(c.s), ODB_OK);
+    sim_free(image);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
+/* More commits under way than there are slots: they wait, nobody is lost. */
+static void the_queue_goes_round(void **state)
+{
+    struct os *os = sim_new(1);
+    struct crowd c;
+
+    (void)state;
+    crowd_open(&c, os, 1);
+    for (int i = 0; i < 3 * COMMIT_SLOTS; i++) {
+        uint64_t seq = cf_visible_seq(c.s);
+
+        assert_int_equal(cf_put(c.s, c.cf[0], odb_s("k"), odb_s("v"), NULL), ODB_OK);
+        assert_int_equal(cf_visible_seq(c.s), seq + 1);
+    }
+    assert_int_equal(cf_close(c.s), ODB_OK);
+    sim_free(os);
+}
+
+/* Families come and go under the feet of writers. */
+struct churn {
+    struct crowd *c;
+    _Atomic bool is_over;
+};
+
+static void churn_families(void *arg)
+{
+    struct churn *h = arg;
+
+    for (int i = 0; i < 30; i++) {
+        struct cf *f = NULL;
+        odb_status st = cf_create(h->c->s, "passing", NULL, &f);
+
+        for (int k = 0; k < 20 && st == ODB_OK; k++)
+            st = cf_put(h->c->s, f, odb_s("k"), odb_s("v"), NULL);
+        if (st == ODB_OK)
+            st = cf_drop(h->c->s, f);
+        if (st != ODB_OK) {
+            wrong(h->c, "a family did not come and go");
+            return;
+        }
+        if (cf_put(h->c->s, f, odb_s("k"), odb_s("v"), NULL) != ODB_NO_FAMILY)
+            wrong(h->c, "a dropped family took a write");
+        if (cf_exists(h->c->s, f, NULL, odb_s("k")) != ODB_NO_FAMILY)
+            wrong(h->c, "a dropped family was read");
+    }
+    atomic_store(&h->is_over, true);
+}
+
+static void families_come_and_go_beside_commits(void **state)
+{
+    struct os *os = sim_new(1);
+    struct os_thread *t;
+    struct crowd c;
+    struct churn h = {.c = &c};
+
+    (void)state;
+    crowd_open(&c, os, 2);
+    assert_int_equal(os_thread_start("churn", churn_families, &h, &t), ODB_OK);
+    crowd_run(&c);
+    os_thread_join(t);
+    assert_int_equal(atomic_load(&c.wrong), 0);
+    crowd_check(&c);
+    assert_int_equal(cf_close(c.s), ODB_OK);
+    crowd_open(&c, os, 0);
+    crowd_check(&c);
+    assert_int_equal(cf_close(c.s), ODB_OK);
+    sim_free(os);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
+/* A failed sync in the middle of a crowd: whoever was told OK is there, the set stops. */
+struct doomed {
+    struct crowd *c;
+    struct os_thread *thread;
+    unsigned no;
+    unsigned acked;
+    odb_status st;
+};
+
+static _Atomic bool syncs_fail;
+
+static odb_status fail_log_sync(void *arg, enum sim_op op, const char *name, uint64_t op_no)
+{
+    (void)arg;
+    (void)op_no;
+    if (op == SIM_SYNC && atomic_load(&syncs_fail) && strstr(name, ".log"))
+        return err_set(ODB_IO, "made to fail");
+    return ODB_OK;
+}
+
+static void write_until_refused(void *arg)
+{
+    struct doomed *d = arg;
+    char key[32], value[32];
+    size_t n = writer_key(d->no, key);
+
+    for (unsigned i = 1; i < 100000; i++) {
+        struct cf_write how = {.durability = (i + d->no) % 8 == 0 ? CF_FULL : CF_OS};
+        size_t len = (size_t)snprintf(value, sizeof value, "%08u", i);
+
+        d->st = cf_put(d->c->s, d->c->cf[0], odb_bytes(key, n), odb_bytes(value, len), &how);
+        if (d->st != ODB_OK)
+            return;
+        d->acked = i;
+        if (i == 300 && d->no == 0)
+            atomic_store(&syncs_fail, true);
+    }
+}
+
+static void a_failed_sync_stops_all_and_shows_nothing_uncertain(void **state)
+{
+    struct os *os = sim_new(1);
+    struct doomed d[WRITERS];
+    unsigned unknown = 0;
+    struct crowd c;
+
+    (void)state;
+    crowd_open(&c, os, 2);
+    atomic_store(&syncs_fail, false);
+    sim_set_fault(os, fail_log_sync, NULL);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        d[i] = (struct doomed){.c = &c, .no = i};
+        assert_int_equal(
+            os_thread_start("doomed", write_until_refused, &d[i], &d[i].thread), ODB_OK);
+    }
+    for (unsigned i = 0; i < WRITERS; i++)
+        os_thread_join(d[i].thread);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        char key[32], value[32] = {0};
+        size_t n = writer_key(i, key), got = 0;
+
+        assert_true(d[i].st == ODB_UNKNOWN || d[i].st == ODB_READONLY);
+        unknown += d[i].st == ODB_UNKNOWN;
+        assert_int_equal(cf_get_into(c.s, c.cf[0], NULL, odb_bytes(key, n), value, sizeof value - 1,
+                                     &got),
+                         ODB_OK);
+        assert_int_equal(strtoul(value, NULL, 10), d[i].acked);
+    }
+    assert_true(unknown > 0);
+    assert_int_equal(cf_health(c.s), ODB_UNKNOWN);
+    assert_int_equal(cf_put(c.s, c.cf[0], odb_s("k"), odb_s("v"), NULL), ODB_READONLY);
+    assert_int_equal(cf_resume(c.s), ODB_UNKNOWN);
+    assert_int_equal(cf_flush(c.s, NULL), ODB_READONLY);
+    assert_int_not_equal(cf_close(c.s), ODB_OK);
+    sim_free(os);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(commits_are_whole_ordered_and_seen_on_return),
+        cmocka_unit_test(the_queue_goes_round),
+        cmocka_unit_test(families_come_and_go_beside_commits),
+        cmocka_unit_test(a_failed_sync_stops_all_and_shows_nothing_uncertain),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
