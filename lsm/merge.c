@@ -18,7 +18,8 @@
 #include "base/alloc.h"
 #include "lsm/tree_priv.h"
 
-#define SPLIT_MAX 8
+#define SPLIT_MAX   8
+#define URGENT_PART ((uint64_t)16 << 20) /* memtable bytes worth a worker of their own */
 
 /* ---- what lies below ---- */
 
@@ -319,11 +320,44 @@ static odb_status choose_parts(const struct tree_merge *m, struct split_run *r, 
     return ODB_OK;
 }
 
+/* Cut a memtable at keys that lie equally many entries apart. */
+static odb_status choose_memtable_parts(const struct tree_merge *m, struct split_run *r,
+                                        uint32_t want)
+{
+    uint64_t step = memtable_count(m->memtable) / want, seen = 0, next = step;
+    struct cursor *c = NULL;
+    odb_status st = memtable_cursor_new(m->memtable, &c);
+    bool ok;
+
+    r->count = 1;
+    if (st != ODB_OK)
+        return st;
+    for (ok = c->ops->first(c); ok && r->count < want; ok = c->ops->next_run(c)) {
+        const struct entry *e = &c->run[c->count - 1];
+        odb_slice edge = odb_bytes(e->key, e->key_len); /* in the arena: stays */
+
+        seen += c->count;
+        if (seen < next)
+            continue;
+        next += step;
+        if (r->count > 1 && odb_slice_equal(edge, r->part[r->count - 1].begin))
+            continue;
+        r->part[r->count - 1].end = edge;
+        r->part[r->count++].begin = edge;
+    }
+    cursor_free(c);
+    return ODB_OK;
+}
+
 static uint32_t parts_wanted(const struct tree_merge *m)
 {
     uint64_t bytes = 0, per = 2 * m->tree->opt.target_file_size;
     uint32_t want;
 
+    if (m->memtable && m->is_urgent) {
+        bytes = memtable_bytes(m->memtable);
+        per = URGENT_PART;
+    }
     for (uint32_t i = 0; i < m->upper_count; i++)
         bytes += m->upper[i]->meta.size;
     for (uint32_t i = 0; i < m->lower_count; i++)
@@ -331,6 +365,8 @@ static uint32_t parts_wanted(const struct tree_merge *m)
     want = bytes / (per ? per : 1) > SPLIT_MAX ? SPLIT_MAX : (uint32_t)(bytes / (per ? per : 1));
     if (want > m->tree->opt.split)
         want = m->tree->opt.split;
+    if (m->memtable && want > os_cpu_count(m->tree->env->os))
+        want = os_cpu_count(m->tree->env->os); /* more parts would only be more tables */
     return want ? want : 1;
 }
 
@@ -391,6 +427,7 @@ odb_status tree_merge_run(const struct tree_merge *m, struct compact_result *out
 {
     struct exec *exec = m->tree->env->exec;
     struct split_run *r = mem_zalloc(1, sizeof *r);
+    uint32_t want;
     odb_status st;
 
     if (!r)
@@ -401,7 +438,8 @@ odb_status tree_merge_run(const struct tree_merge *m, struct compact_result *out
     r->merge = m;
     r->refs = 1;
     r->skip = common_skip(m);
-    st = choose_parts(m, r, exec && exec_has_threads(exec) ? parts_wanted(m) : 1);
+    want = exec && exec_has_threads(exec) ? parts_wanted(m) : 1;
+    st = m->memtable && want > 1 ? choose_memtable_parts(m, r, want) : choose_parts(m, r, want);
     if (st == ODB_OK) {
         r->refs += r->count - 1; /* nobody else can see it yet */
         for (uint32_t i = 1; i < r->count; i++) {

@@ -140,6 +140,7 @@ struct tree_merge {
     uint32_t from;
     uint32_t to;
     struct memtable *memtable; /* a flush: the one input; upper and lower are empty */
+    bool is_urgent;            /* a flush somebody waits for (recovery): split it too */
     const uint64_t *snapshots;
     uint32_t snapshot_count;
 };

@@ -274,6 +274,7 @@ odb_status lsm_flush_for_recovery(struct lsm_tree *t, uint64_t lsn)
     struct tree_merge merge = {.tree = t,
                                .version = v->version,
                                .memtable = v->mem[0].mem,
+                               .is_urgent = true,
                                .snapshots = &all,
                                .snapshot_count = 1};
 
