@@ -188,9 +188,9 @@ static void crowd_check(struct crowd *c)
         for (int f = 0; f < FAMILIES; f++) {
             size_t n = writer_key(w, key);
 
-            assert_int_equal(cf_get_into(c->s, c->cf[f], NULL, odb_bytes(key, n), value,
-                                         sizeof value, &got),
-                             ODB_OK);
+            assert_int_equal(
+                cf_get_into(c->s, c->cf[f], NULL, odb_bytes(key, n), value, sizeof value, &got),
+                ODB_OK);
             assert_int_equal(got, 8);
             assert_int_equal(strtoul(value, NULL, 10), ROUNDS);
         }
@@ -351,8 +351,8 @@ static void a_failed_sync_stops_all_and_shows_nothing_uncertain(void **state)
     sim_set_fault(os, fail_log_sync, NULL);
     for (unsigned i = 0; i < WRITERS; i++) {
         d[i] = (struct doomed){.c = &c, .no = i};
-        assert_int_equal(
-            os_thread_start("doomed", write_until_refused, &d[i], &d[i].thread), ODB_OK);
+        assert_int_equal(os_thread_start("doomed", write_until_refused, &d[i], &d[i].thread),
+                         ODB_OK);
     }
     for (unsigned i = 0; i < WRITERS; i++)
         os_thread_join(d[i].thread);
@@ -362,9 +362,9 @@ static void a_failed_sync_stops_all_and_shows_nothing_uncertain(void **state)
 
         assert_true(d[i].st == ODB_UNKNOWN || d[i].st == ODB_READONLY);
         unknown += d[i].st == ODB_UNKNOWN;
-        assert_int_equal(cf_get_into(c.s, c.cf[0], NULL, odb_bytes(key, n), value, sizeof value - 1,
-                                     &got),
-                         ODB_OK);
+        assert_int_equal(
+            cf_get_into(c.s, c.cf[0], NULL, odb_bytes(key, n), value, sizeof value - 1, &got),
+            ODB_OK);
         assert_int_equal(strtoul(value, NULL, 10), d[i].acked);
     }
     assert_true(unknown > 0);

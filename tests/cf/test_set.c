@@ -1,0 +1,810 @@
+/* tests/cf/test_set.c -- opening, families, limits, damage, and the file rules of a database. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "base/hash.h"
+#include "cf/set_priv.h"
+#include "os/sim.h"
+#include "tests/lib/test_alloc.h"
+
+#define DB "/db"
+
+static struct os *disk;
+static struct cf_set_options opt;
+static const struct cf_write full = {.durability = CF_FULL};
+
+static int setup(void **state)
+{
+    (void)state;
+    disk = sim_new(1);
+    opt = (struct cf_set_options){
+        .os = disk,
+        .create = true,
+        .ring_size = 1 << 16,
+        .log_segment_size = 1 << 16,
+        .cache_bytes = 1 << 18,
+        .family = {.write_buffer = 1 << 14,
+                   .max_buffers = 3,
+                   .target_file_size = 1 << 14,
+                   .l0_trigger = 4,
+                   .block_size = 1024,
+                   .codec = CODEC_RAW,
+                   .bits_per_key = 10,
+                   .auto_compact = true},
+    };
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    sim_free(disk);
+    return test_alloc_alive() != 0;
+}
+
+static struct cf_set *must_open(void)
+{
+    struct cf_set *s = NULL;
+    odb_status st = cf_open(DB, &opt, &s);
+
+    if (st != ODB_OK)
+        fail_msg("%s: %s", odb_status_name(st), odb_error_text());
+    return s;
+}
+
+static odb_status try_open(void)
+{
+    struct cf_set *s = NULL;
+    odb_status st = cf_open(DB, &opt, &s);
+
+    if (st == ODB_OK)
+        err_ignore(cf_close(s));
+    return st;
+}
+
+static struct cf *must_find(struct cf_set *s, const char *name)
+{
+    struct cf *f = NULL;
+
+    assert_int_equal(cf_find(s, name, &f), ODB_OK);
+    return f;
+}
+
+static void must_have(struct cf_set *s, struct cf *f, const char *key, const char *value)
+{
+    char buf[256];
+    size_t n = 0;
+    odb_status st = cf_get_into(s, f, NULL, odb_s(key), buf, sizeof buf, &n);
+
+    if (st != ODB_OK)
+        fail_msg("%s: %s: %s", key, odb_status_name(st), odb_error_text());
+    assert_int_equal(n, strlen(value));
+    assert_memory_equal(buf, value, n);
+}
+
+/* ---- opening ---- */
+
+static void nothing_is_made_unless_asked_for(void **state)
+{
+    struct os_dir *dir;
+    struct file_list l;
+
+    (void)state;
+    opt.create = false;
+    assert_int_equal(try_open(), ODB_ABSENT);
+    opt.is_readonly = true;
+    assert_int_equal(try_open(), ODB_ABSENT);
+    assert_int_equal(sim_mutations(disk), 0);
+    assert_int_equal(os_dir_open(disk, DB, OS_DIR_CREATE, &dir), ODB_OK); /* an empty directory */
+    opt.is_readonly = false;
+    assert_int_equal(try_open(), ODB_ABSENT);
+    assert_int_equal(file_list_read(dir, &l), ODB_OK);
+    assert_int_equal(l.max_no, 0);
+    file_list_release(&l);
+    os_dir_close(dir);
+}
+
+static void a_new_database_has_its_families(void **state)
+{
+    static const char *const names[] = {"a", "default", "b", "a"};
+    struct cf_set *s;
+    struct cf *f;
+
+    (void)state;
+    opt.families = names;
+    opt.family_count = 4;
+    opt.must_be_new = true;
+    s = must_open();
+    assert_int_equal(cf_id(must_find(s, "default")), 0);
+    assert_int_equal(cf_id(must_find(s, "a")), 1);
+    assert_int_equal(cf_id(must_find(s, "b")), 2);
+    assert_int_equal(cf_find(s, "c", &f), ODB_NO_FAMILY);
+    assert_int_equal(cf_close(s), ODB_OK);
+    assert_int_equal(try_open(), ODB_EXISTS);
+}
+
+static void missing_families_are_made_on_request(void **state)
+{
+    static const char *const names[] = {"late"};
+    struct cf_set *s = must_open();
+    struct cf *f;
+
+    (void)state;
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.families = names;
+    opt.family_count = 1;
+    s = must_open();
+    assert_int_equal(cf_find(s, "late", &f), ODB_NO_FAMILY);
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.create_missing_families = true;
+    s = must_open();
+    assert_int_equal(cf_put(s, must_find(s, "late"), odb_s("k"), odb_s("v"), NULL), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open();
+    must_have(s, must_find(s, "late"), "k", "v");
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void one_directory_has_one_writer(void **state)
+{
+    struct cf_set *s = must_open();
+
+    (void)state;
+    assert_int_equal(try_open(), ODB_BUSY);
+    assert_int_equal(cf_close(s), ODB_OK);
+    assert_int_equal(try_open(), ODB_OK);
+}
+
+static void a_forked_child_is_refused(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    struct cf_snapshot *snap;
+    struct lsm_iter *it = NULL;
+    struct lsm_value v;
+    uint64_t before;
+    size_t n;
+
+    (void)state;
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), NULL), ODB_OK);
+    before = sim_op_count(disk);
+    sim_set_fork_count(disk, 2);
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), NULL), ODB_FORKED);
+    assert_int_equal(cf_get(s, f, NULL, odb_s("k"), &v), ODB_FORKED);
+    assert_int_equal(cf_get_into(s, f, NULL, odb_s("k"), NULL, 0, &n), ODB_FORKED);
+    assert_int_equal(cf_iter_new(s, f, NULL, NULL, &it), ODB_FORKED);
+    assert_int_equal(cf_snapshot_new(s, &snap), ODB_FORKED);
+    assert_int_equal(cf_create(s, "x", NULL, &f), ODB_FORKED);
+    assert_int_equal(cf_flush(s, NULL), ODB_FORKED);
+    assert_int_equal(cf_sync(s), ODB_FORKED);
+    assert_int_equal(cf_health(s), ODB_FORKED);
+    assert_int_equal(cf_verify(s, NULL, NULL), ODB_FORKED);
+    assert_false(cf_work(s));
+    assert_int_equal(sim_op_count(disk), before);
+    sim_set_fork_count(disk, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void read_only_sees_the_log_and_changes_nothing(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    struct os *image;
+    char key[16];
+
+    (void)state;
+    for (int i = 0; i < 2000; i++) { /* several memtables' worth of log */
+        (void)snprintf(key, sizeof key, "k%04d", i);
+        assert_int_equal(cf_put(s, f, odb_s(key), odb_s("value"), NULL), ODB_OK);
+    }
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.os = image;
+    opt.is_readonly = true;
+    s = must_open();
+    f = must_find(s, "default");
+    for (int i = 0; i < 2000; i++) {
+        (void)snprintf(key, sizeof key, "k%04d", i);
+        must_have(s, f, key, "value");
+    }
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), NULL), ODB_READONLY);
+    assert_int_equal(cf_create(s, "x", NULL, &f), ODB_READONLY);
+    assert_int_equal(cf_flush(s, NULL), ODB_READONLY);
+    assert_int_equal(cf_verify(s, NULL, NULL), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    assert_int_equal(sim_mutations(image), 0);
+    sim_free(image);
+}
+
+static void an_unclean_end_is_replayed(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    struct cf_set_stats st;
+    struct os *image;
+
+    (void)state;
+    assert_int_equal(cf_put(s, f, odb_s("a"), odb_s("1"), &full), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("b"), odb_s("2"), NULL), ODB_OK);
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.os = image;
+    s = must_open();
+    cf_stats(s, &st);
+    assert_int_equal(st.recovered_records, 2);
+    assert_true(st.has_ring);
+    must_have(s, must_find(s, "default"), "a", "1");
+    must_have(s, must_find(s, "default"), "b", "2");
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open(); /* and once it was closed there is nothing to replay */
+    cf_stats(s, &st);
+    assert_int_equal(st.recovered_records, 0);
+    assert_true(st.visible_seq >= 2);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(image);
+}
+
+/* ---- families ---- */
+
+static bool list_names(void *arg, struct cf *cf, const char *name)
+{
+    (void)cf;
+    strcat(arg, name);
+    strcat(arg, " ");
+    return true;
+}
+
+static void families_are_created_listed_dropped_and_stay_so(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *a, *b, *again;
+    struct lsm_iter *it;
+    char names[100] = "";
+
+    (void)state;
+    assert_int_equal(cf_create(s, "a", NULL, &a), ODB_OK);
+    assert_int_equal(cf_create(s, "b", NULL, &b), ODB_OK);
+    assert_int_equal(cf_create(s, "a", NULL, &again), ODB_EXISTS);
+    assert_int_equal(cf_put(s, a, odb_s("k"), odb_s("old"), NULL), ODB_OK);
+    assert_int_equal(cf_flush(s, a), ODB_OK);
+    assert_int_equal(cf_put(s, a, odb_s("k2"), odb_s("old"), NULL), ODB_OK);
+    assert_int_equal(cf_iter_new(s, a, NULL, NULL, &it), ODB_OK);
+    assert_int_equal(cf_drop(s, a), ODB_OK);
+    assert_int_equal(cf_drop(s, a), ODB_NO_FAMILY);
+    assert_int_equal(cf_put(s, a, odb_s("k"), odb_s("v"), NULL), ODB_NO_FAMILY);
+    assert_true(lsm_iter_first(it)); /* iterators over it go on */
+    assert_true(lsm_iter_next(it));
+    assert_false(lsm_iter_next(it));
+    assert_int_equal(lsm_iter_status(it), ODB_OK);
+    lsm_iter_free(it);
+    assert_int_equal(cf_create(s, "a", NULL, &again), ODB_OK); /* a new one of that name */
+    assert_int_not_equal(cf_id(again), cf_id(a));
+    assert_int_equal(cf_exists(s, again, NULL, odb_s("k")), ODB_ABSENT);
+    assert_int_equal(cf_drop(s, must_find(s, "default")), ODB_INVALID);
+    cf_each(s, list_names, names);
+    assert_string_equal(names, "default b a ");
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open();
+    names[0] = '\0';
+    cf_each(s, list_names, names);
+    assert_string_equal(names, "default b a ");
+    assert_int_equal(cf_exists(s, must_find(s, "a"), NULL, odb_s("k")), ODB_ABSENT);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void names_have_limits(void **state)
+{
+    struct cf_set *s = must_open();
+    char name[CF_NAME_MAX + 2];
+    struct cf *f;
+
+    (void)state;
+    memset(name, 'n', sizeof name);
+    name[CF_NAME_MAX + 1] = '\0';
+    assert_int_equal(cf_create(s, name, NULL, &f), ODB_INVALID);
+    assert_int_equal(cf_create(s, "", NULL, &f), ODB_INVALID);
+    name[CF_NAME_MAX] = '\0';
+    assert_int_equal(cf_create(s, name, NULL, &f), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open();
+    assert_string_equal(cf_name(must_find(s, name)), name);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void options_of_its_own_stay_with_a_family(void **state)
+{
+    struct lsm_options own = opt.family;
+    struct cf_set *s = must_open();
+    struct cf *f;
+
+    (void)state;
+    own.write_buffer = 12345;
+    own.block_size = 777;
+    own.auto_compact = false;
+    assert_int_equal(cf_create(s, "own", &own, &f), ODB_OK);
+    assert_int_equal(cf_create(s, "plain", NULL, &f), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.family.block_size = 4096;
+    s = must_open();
+    f = must_find(s, "own");
+    assert_true(f->has_options);
+    assert_int_equal(f->options.write_buffer, 12345);
+    assert_int_equal(f->options.block_size, 777);
+    assert_false(f->options.auto_compact);
+    f = must_find(s, "plain");
+    assert_int_equal(f->options.block_size, 4096);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void a_batch_may_span_many_families(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f[40];
+    struct batch b = {0};
+    char name[16];
+
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        (void)snprintf(name, sizeof name, "f%d", i);
+        assert_int_equal(cf_create(s, name, NULL, &f[i]), ODB_OK);
+    }
+    assert_int_equal(cf_drop(s, f[7]), ODB_OK);
+    for (int round = 0; round < 2; round++)
+        for (int i = 39; i >= 0; i--)
+            if (i != 7) {
+                (void)snprintf(name, sizeof name, "v%d-%d", i, round);
+                assert_int_equal(batch_put(&b, cf_id(f[i]), odb_s("k"), odb_s(name)), ODB_OK);
+            }
+    assert_int_equal(cf_commit(s, &b, NULL), ODB_OK);
+    for (int i = 0; i < 40; i++)
+        if (i != 7) {
+            (void)snprintf(name, sizeof name, "v%d-1", i);
+            must_have(s, f[i], "k", name);
+        }
+    assert_int_equal(batch_put(&b, cf_id(f[7]), odb_s("k"), odb_s("v")), ODB_OK);
+    assert_int_equal(cf_commit(s, &b, NULL), ODB_NO_FAMILY); /* dropped: nothing of it is applied */
+    must_have(s, f[0], "k", "v0-1");
+    batch_clear(&b);
+    assert_int_equal(batch_put(&b, 4711, odb_s("k"), odb_s("v")), ODB_OK);
+    assert_int_equal(cf_commit(s, &b, NULL), ODB_NO_FAMILY);
+    batch_clear(&b);
+    assert_int_equal(cf_commit(s, &b, &full), ODB_OK); /* an empty one */
+    batch_release(&b);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+/* ---- commits at their limits ---- */
+
+static void large_values_and_batches_fit(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    size_t size = 300000; /* many memtables, larger than ring and segment */
+    char *big = malloc(size);
+    struct batch b = {0};
+    struct lsm_value v;
+    struct os *image;
+    size_t n;
+
+    (void)state;
+    memset(big, 'x', size);
+    assert_int_equal(cf_put(s, f, odb_s("big"), odb_bytes(big, size), NULL), ODB_OK);
+    for (int i = 0; i < 5000; i++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof key, "b%04d", i);
+        assert_int_equal(batch_put(&b, 0, odb_s(key), odb_bytes(big, 50)), ODB_OK);
+    }
+    assert_int_equal(cf_commit(s, &b, NULL), ODB_OK);
+    batch_release(&b);
+    assert_int_equal(cf_put(s, f, odb_bytes(big, KEY_LEN_MAX), odb_s("v"), NULL), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_bytes(big, KEY_LEN_MAX + 1), odb_s("v"), NULL),
+                     ODB_TOO_LARGE);
+    image = sim_image(disk, SIM_M1, 1);
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(cf_get(s, f, NULL, odb_s("big"), &v), ODB_OK);
+        assert_int_equal(v.data.size, size);
+        assert_memory_equal(v.data.data, big, size);
+        cf_value_release(s, &v);
+        assert_int_equal(cf_exists(s, f, NULL, odb_s("b4999")), ODB_OK);
+        assert_int_equal(cf_get_into(s, f, NULL, odb_bytes(big, KEY_LEN_MAX), NULL, 0, &n), ODB_OK);
+        assert_int_equal(n, 1);
+        assert_int_equal(cf_close(s), ODB_OK);
+        if (pass == 0) {
+            opt.os = image;
+            s = must_open();
+            f = must_find(s, "default");
+        }
+    }
+    sim_free(image);
+    free(big);
+}
+
+static void without_waiting_a_write_is_told_to_come_again(void **state)
+{
+    struct cf_write how = {.no_wait = true};
+    struct cf_set *s;
+    struct cf *f;
+    odb_status st = ODB_OK;
+    int written = 0;
+
+    (void)state;
+    opt.threads = 0; /* nobody flushes */
+    s = must_open();
+    f = must_find(s, "default");
+    while (st == ODB_OK && written < 100000) {
+        char key[16];
+
+        (void)snprintf(key, sizeof key, "k%06d", written);
+        st = cf_put(s, f, odb_s(key), odb_s("value"), &how);
+        written += st == ODB_OK;
+    }
+    assert_int_equal(st, ODB_AGAIN);
+    while (cf_work(s))
+        ;
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), &how), ODB_OK);
+    for (int i = 0; i < 3000; i++) /* and with waiting it does the work itself */
+        assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("some value"), NULL), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void an_idle_family_does_not_keep_the_log(void **state)
+{
+    struct cf_set_stats st;
+    struct cf_set *s;
+    struct cf *f, *idle, *slow;
+    char value[100];
+
+    (void)state;
+    opt.log_limit = 1 << 18;
+    s = must_open();
+    f = must_find(s, "default");
+    assert_int_equal(cf_create(s, "idle", NULL, &idle), ODB_OK);
+    assert_int_equal(cf_create(s, "slow", NULL, &slow), ODB_OK);
+    assert_int_equal(cf_put(s, slow, odb_s("k"), odb_s("v"), NULL), ODB_OK); /* stays in memory */
+    memset(value, 'v', sizeof value);
+    for (int i = 0; i < 20000; i++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof key, "k%05d", i);
+        assert_int_equal(cf_put(s, f, odb_s(key), odb_bytes(value, sizeof value), NULL), ODB_OK);
+        while (cf_work(s))
+            ;
+    }
+    cf_stats(s, &st);
+    if (st.log_bytes > 2 * opt.log_limit)
+        fail_msg("%llu bytes of log", (unsigned long long)st.log_bytes);
+    assert_true(st.log_files < 10);
+    must_have(s, slow, "k", "v");
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open();
+    must_have(s, must_find(s, "slow"), "k", "v");
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void memory_stays_within_its_budget(void **state)
+{
+    struct cf_set_stats st;
+    struct cf_set *s;
+    struct cf *f[8];
+    char key[16], value[100] = {0};
+    uint64_t most = 0;
+
+    (void)state;
+    opt.memory_budget = 1 << 20;
+    opt.cache_bytes = 1 << 20;
+    opt.family.write_buffer = 1 << 20; /* eight of these would be eight budgets */
+    s = must_open();
+    for (int i = 0; i < 8; i++) {
+        (void)snprintf(key, sizeof key, "f%d", i);
+        assert_int_equal(cf_create(s, key, NULL, &f[i]), ODB_OK);
+    }
+    for (int i = 0; i < 30000; i++) {
+        (void)snprintf(key, sizeof key, "k%05d", i);
+        assert_int_equal(cf_put(s, f[i % 8], odb_s(key), odb_bytes(value, sizeof value), NULL),
+                         ODB_OK);
+        while (cf_work(s))
+            ;
+        if (i % 100 == 0) {
+            cf_stats(s, &st);
+            if (st.memtable_bytes > most)
+                most = st.memtable_bytes;
+        }
+    }
+    if (most > opt.memory_budget)
+        fail_msg("%llu bytes in memtables", (unsigned long long)most);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void snapshots_read_the_past(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    struct cf_snapshot *one, *two;
+    struct cf_set_stats st;
+    struct lsm_iter *it;
+    char buf[16];
+    size_t n;
+
+    (void)state;
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("1"), NULL), ODB_OK);
+    assert_int_equal(cf_snapshot_new(s, &one), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("2"), NULL), ODB_OK);
+    assert_int_equal(cf_snapshot_new(s, &two), ODB_OK);
+    assert_int_equal(cf_delete(s, f, odb_s("k"), NULL), ODB_OK);
+    assert_int_equal(cf_flush(s, NULL), ODB_OK);
+    assert_int_equal(cf_get_into(s, f, one, odb_s("k"), buf, 16, &n), ODB_OK);
+    assert_int_equal(buf[0], '1');
+    assert_int_equal(cf_get_into(s, f, two, odb_s("k"), buf, 16, &n), ODB_OK);
+    assert_int_equal(buf[0], '2');
+    assert_int_equal(cf_exists(s, f, NULL, odb_s("k")), ODB_ABSENT);
+    assert_int_equal(cf_iter_new(s, f, one, NULL, &it), ODB_OK);
+    assert_true(lsm_iter_first(it));
+    assert_int_equal(cf_iter_refresh(s, f, NULL, NULL, &it), ODB_OK);
+    assert_false(lsm_iter_first(it));
+    lsm_iter_free(it);
+    cf_stats(s, &st);
+    assert_int_equal(st.snapshots, 2);
+    assert_int_equal(st.oldest_snapshot_seq, cf_snapshot_seq(one));
+    cf_snapshot_free(s, one);
+    cf_snapshot_free(s, two);
+    cf_snapshot_free(s, NULL);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void many_keys_are_read_at_once(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    odb_slice keys[3] = {odb_s("a"), odb_s("b"), odb_s("c")};
+    struct lsm_value v[3];
+    odb_status each[3];
+
+    (void)state;
+    assert_int_equal(cf_put(s, f, odb_s("a"), odb_s("1"), NULL), ODB_OK);
+    assert_int_equal(cf_flush(s, f), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("c"), odb_s("3"), NULL), ODB_OK);
+    assert_int_equal(cf_multiget(s, f, NULL, keys, 3, v, each), ODB_OK);
+    assert_int_equal(each[0], ODB_OK);
+    assert_int_equal(each[1], ODB_ABSENT);
+    assert_int_equal(each[2], ODB_OK);
+    assert_true(odb_slice_equal(v[0].data, odb_s("1")) && odb_slice_equal(v[2].data, odb_s("3")));
+    cf_value_release(s, &v[0]);
+    cf_value_release(s, &v[2]);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+/* ---- files that are missing, foreign or damaged ---- */
+
+/* A database with a table, two families and some log, after a kill. */
+static void make_dirty(void)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default"), *g;
+    struct os *image;
+
+    assert_int_equal(cf_create(s, "g", NULL, &g), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("t"), odb_s("table"), NULL), ODB_OK);
+    assert_int_equal(cf_flush(s, NULL), ODB_OK);
+    assert_int_equal(cf_put(s, g, odb_s("l"), odb_s("log"), &full), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("r"), odb_s("ring"), NULL), ODB_OK);
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(disk);
+    disk = opt.os = image;
+}
+
+struct one_file {
+    enum file_kind kind;
+    char name[64];
+};
+
+static bool find_kind(void *arg, const char *name)
+{
+    struct one_file *f = arg;
+    uint64_t no;
+
+    if (file_parse(name, &no) != f->kind)
+        return true;
+    (void)snprintf(f->name, sizeof f->name, "%s", name);
+    return false;
+}
+
+static void a_missing_file_is_never_made_up_for(void **state)
+{
+    static const enum file_kind kinds[] = {FILE_CURRENT, FILE_IDENTITY, FILE_MANIFEST, FILE_LOG,
+                                           FILE_TABLE};
+    struct os *whole;
+
+    (void)state;
+    make_dirty();
+    whole = disk;
+    for (int i = 0; i < 5; i++) {
+        struct one_file f = {.kind = kinds[i]};
+        struct os_dir *dir;
+        uint64_t before;
+        odb_status st;
+
+        disk = opt.os = sim_image(whole, SIM_M1, 1);
+        assert_int_equal(os_dir_open(disk, DB, 0, &dir), ODB_OK);
+        assert_int_equal(os_dir_list(dir, find_kind, &f), ODB_OK);
+        assert_int_equal(os_remove(dir, f.name), ODB_OK);
+        os_dir_close(dir);
+        before = sim_mutations(disk);
+        st = try_open();
+        if (st != ODB_CORRUPT)
+            fail_msg("without %s: %s", f.name, odb_status_name(st));
+        assert_true(sim_mutations(disk) <= before + 1); /* the LOCK file */
+        opt.is_readonly = true;
+        assert_int_equal(try_open(), ODB_CORRUPT);
+        opt.is_readonly = false;
+        sim_free(disk);
+    }
+    disk = opt.os = whole;
+    assert_int_equal(try_open(), ODB_OK);
+}
+
+static void a_half_made_database_is_begun_anew(void **state)
+{
+    uint64_t ops;
+    struct cf_set *s = must_open();
+
+    (void)state;
+    ops = sim_op_count(disk);
+    assert_int_equal(cf_close(s), ODB_OK);
+    for (uint64_t at = 1; at <= ops; at++)
+        for (int model = 0; model < SIM_MODELS; model++)
+            for (uint64_t seed = 0; seed < 4; seed++) {
+                struct os *os = sim_new(1), *next;
+
+                opt.os = os;
+                sim_crash_at(os, at);
+                assert_int_not_equal(try_open(), ODB_OK);
+                next = sim_image(os, (enum sim_model)model, seed);
+                sim_free(os);
+                opt.os = next;
+                opt.create = false;
+                {
+                    odb_status st = try_open();
+
+                    if (st != ODB_OK && st != ODB_ABSENT)
+                        fail_msg("op %llu M%d: %s", (unsigned long long)at, model,
+                                 odb_error_text());
+                }
+                opt.create = true;
+                s = must_open();
+                assert_int_equal(cf_put(s, must_find(s, "default"), odb_s("k"), odb_s("v"), &full),
+                                 ODB_OK);
+                assert_int_equal(cf_close(s), ODB_OK);
+                s = must_open();
+                must_have(s, must_find(s, "default"), "k", "v");
+                assert_int_equal(cf_close(s), ODB_OK);
+                sim_free(next);
+            }
+    opt.os = disk;
+}
+
+/* Flip one bit of every so many bytes of every file: the same answers, or an error, never others. */
+static bool flip_each(void *arg, const char *name)
+{
+    struct os *whole = arg;
+    struct os_dir *dir;
+    struct os_file *f;
+    uint64_t size = 0;
+    static const char *const expect[][2] = {{"t", "table"}, {"l", "log"}, {"r", "ring"}};
+
+    assert_int_equal(os_dir_open(whole, DB, 0, &dir), ODB_OK);
+    assert_int_equal(os_open(dir, name, 0, &f), ODB_OK);
+    assert_int_equal(os_size(f, &size), ODB_OK);
+    os_close(f);
+    os_dir_close(dir);
+    for (uint64_t off = 0; off<size; off += size> 4096 ? 61 : 1) {
+        struct os *os = sim_image(whole, SIM_M1, 1);
+        struct cf_set *s = NULL;
+        uint8_t byte;
+        size_t got;
+
+        assert_int_equal(os_dir_open(os, DB, 0, &dir), ODB_OK);
+        assert_int_equal(os_open(dir, name, 0, &f), ODB_OK);
+        assert_int_equal(os_read(f, off, &byte, 1, &got), ODB_OK);
+        os_close(f);
+        os_dir_close(dir);
+        byte ^= (uint8_t)(1u << off % 8);
+        assert_int_equal(sim_poke(os, DB, name, off, &byte, 1), ODB_OK);
+        opt.os = os;
+        if (cf_open(DB, &opt, &s) == ODB_OK) {
+            for (int i = 0; i < 3; i++) {
+                struct cf *cf = must_find(s, i == 1 ? "g" : "default");
+                char buf[32];
+                size_t n = 0;
+                odb_status st = cf_get_into(s, cf, NULL, odb_s(expect[i][0]), buf, sizeof buf, &n);
+
+                if (st == ODB_OK &&
+                    (n != strlen(expect[i][1]) || memcmp(buf, expect[i][1], n) != 0))
+                    fail_msg("%s at %llu: a wrong answer", name, (unsigned long long)off);
+                /* only the end of the log may look as if it had never been written */
+                if (st != ODB_OK && st != ODB_CORRUPT && !(st == ODB_ABSENT && i > 0))
+                    fail_msg("%s at %llu: %s is %s", name, (unsigned long long)off, expect[i][0],
+                             odb_status_name(st));
+            }
+            err_ignore(cf_close(s));
+        }
+        sim_free(os);
+    }
+    return true;
+}
+
+static void damage_gives_an_error_or_the_same_answer(void **state)
+{
+    struct os_dir *dir;
+
+    (void)state;
+    make_dirty();
+    assert_int_equal(os_dir_open(disk, DB, 0, &dir), ODB_OK);
+    assert_int_equal(os_dir_list(dir, flip_each, disk), ODB_OK);
+    os_dir_close(dir);
+    opt.os = disk;
+}
+
+static void a_manifest_of_another_database_is_refused(void **state)
+{
+    struct one_file f = {.kind = FILE_MANIFEST};
+    struct os_dir *dir, *other;
+    struct os_file *file;
+    uint8_t bytes[8192];
+    size_t n;
+
+    (void)state;
+    make_dirty();
+    {
+        struct cf_set *s = NULL;
+
+        assert_int_equal(cf_open("/other", &opt, &s), ODB_OK);
+        assert_int_equal(cf_close(s), ODB_OK);
+    }
+    assert_int_equal(os_dir_open(disk, "/other", 0, &other), ODB_OK);
+    assert_int_equal(os_dir_list(other, find_kind, &f), ODB_OK);
+    assert_int_equal(os_open(other, f.name, 0, &file), ODB_OK);
+    assert_int_equal(os_read(file, 0, bytes, sizeof bytes, &n), ODB_OK);
+    os_close(file);
+    os_dir_close(other);
+    assert_int_equal(os_dir_open(disk, DB, 0, &dir), ODB_OK);
+    assert_int_equal(os_dir_list(dir, find_kind, &f), ODB_OK);
+    os_dir_close(dir);
+    assert_int_equal(sim_poke(disk, DB, f.name, 0, bytes, n), ODB_OK);
+    assert_int_equal(try_open(), ODB_CORRUPT);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(nothing_is_made_unless_asked_for),
+        T(a_new_database_has_its_families),
+        T(missing_families_are_made_on_request),
+        T(one_directory_has_one_writer),
+        T(a_forked_child_is_refused),
+        T(read_only_sees_the_log_and_changes_nothing),
+        T(an_unclean_end_is_replayed),
+        T(families_are_created_listed_dropped_and_stay_so),
+        T(names_have_limits),
+        T(options_of_its_own_stay_with_a_family),
+        T(a_batch_may_span_many_families),
+        T(large_values_and_batches_fit),
+        T(without_waiting_a_write_is_told_to_come_again),
+        T(an_idle_family_does_not_keep_the_log),
+        T(memory_stays_within_its_budget),
+        T(snapshots_read_the_past),
+        T(many_keys_are_read_at_once),
+        T(a_missing_file_is_never_made_up_for),
+        T(a_half_made_database_is_begun_anew),
+        T(damage_gives_an_error_or_the_same_answer),
+        T(a_manifest_of_another_database_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
