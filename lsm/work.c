@@ -247,8 +247,10 @@ static void flush_run(struct exec_job *job)
             note_failure(t, st);
             break;
         }
-        if (did)
+        if (did) {
+            (void)epoch_collect(t->env->epoch); /* the memtable's memory goes now, not some day */
             t->env->flushed(t->env->owner);
+        }
         os_mutex_lock(&t->sched_lock);
         go = !t->is_stopping && t->failed == ODB_OK;
         tree_schedule(t); /* level 0 has grown */
