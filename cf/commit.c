@@ -94,8 +94,8 @@ static void commit_wake(struct cf_set *s)
 {
     if (ODB_LIKELY(atomic_load(&s->waiters) == 0))
         return;
-    os_mutex_lock(
-        &s->publish_lock); /* who has counted itself is asleep by now, or has not looked */
+    /* Under the lock, whoever has counted itself is asleep or has not looked yet. */
+    os_mutex_lock(&s->publish_lock);
     os_cond_broadcast(&s->publish_wake);
     os_mutex_unlock(&s->publish_lock);
 }

@@ -293,8 +293,7 @@ odb_status manifest_append(struct manifest *m, struct manifest_group *g)
     enc_u64(p, hash_salted(p + 8, len - 8, m->salt, m->size));
     st = os_write(m->file, m->size, p, len);
     if (st == ODB_OK)
-        st = os_sync(
-            m->file); /* the change is acknowledged, and acted upon, on the strength of it */
+        st = os_sync(m->file); /* the change is acknowledged and acted upon by virtue of it */
     if (st != ODB_OK)
         m->is_sealed = true;
     else

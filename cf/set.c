@@ -291,8 +291,7 @@ static void set_write_farewell(struct cf_set *s)
 
     os_mutex_lock(&s->manifest_lock);
     if (!set_has_failed(s) && s->manifest)
-        err_ignore(
-            ledger_write(s, &g, &is_unclear)); /* not having it is what a crash leaves, too */
+        err_ignore(ledger_write(s, &g, &is_unclear)); /* a crash leaves none either */
     os_mutex_unlock(&s->manifest_lock);
     manifest_group_release(&g);
 }
