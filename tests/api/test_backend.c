@@ -292,7 +292,7 @@ static void a_batch_travels_as_bytes(void **state)
 
 /* ---- moments ---- */
 
-static void a_snapshot_sees_its_moment_in_all_families(void **state)
+static void P11_a_snapshot_sees_its_moment_in_all_families(void **state)
 {
     struct fixture *f = *state;
     odb_cf *records = fixture_cf(f, "records");
@@ -808,7 +808,7 @@ static int child_is_refused(struct fixture *f, odb_snapshot *s, odb_iter *it, od
     return odb_close(f->db) == ODB_FORKED ? 0 : 8;
 }
 
-static void a_forked_child_is_refused(void **state)
+static void P15_a_forked_child_is_refused(void **state)
 {
     struct fixture *f = *state;
     odb_snapshot *s;
@@ -851,7 +851,7 @@ int main(void)
         BOTH(multiget_answers_each_key),
         BOTH(a_batch_commits_as_one),
         BOTH(a_batch_travels_as_bytes),
-        BOTH(a_snapshot_sees_its_moment_in_all_families),
+        BOTH(P11_a_snapshot_sees_its_moment_in_all_families),
         BOTH(a_walk_keeps_to_its_range),
         BOTH(a_prefix_of_the_highest_bytes_has_no_end),
         BOTH(a_seek_lands_on_the_nearest_key),
@@ -866,7 +866,7 @@ int main(void)
         BOTH(stats_write_no_more_than_the_caller_has),
         BOTH(live_tables_are_listed),
         BOTH(bad_arguments_are_refused_by_name),
-        BOTH(a_forked_child_is_refused),
+        BOTH(P15_a_forked_child_is_refused),
     };
     const char *only = getenv("ODB_TEST_ONLY"); /* a pattern: "*(memory)" */
 

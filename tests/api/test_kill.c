@@ -216,17 +216,24 @@ static void compare_family(const struct kill_test *t, odb_db *db, size_t f)
     odb_iter_free(it);
 }
 
+static void P02_acknowledged_commits_are_there(const struct kill_test *t, uint64_t found)
+{
+    uint64_t acknowledged = atomic_load(&t->shared->acknowledged);
+
+    if (found < acknowledged)
+        fail_msg("commit %llu was acknowledged, but only %llu are there",
+                 (unsigned long long)acknowledged, (unsigned long long)found);
+}
+
 static void check_what_is_left(struct kill_test *t)
 {
     odb_options o = fixture_options();
-    uint64_t acknowledged = atomic_load(&t->shared->acknowledged), found;
+    uint64_t found;
     odb_db *db;
 
     assert_ok(odb_open(t->dir, &o, &db));
     found = read_counter(db);
-    if (found < acknowledged)
-        fail_msg("commit %llu was acknowledged, but only %llu are there",
-                 (unsigned long long)acknowledged, (unsigned long long)found);
+    P02_acknowledged_commits_are_there(t, found);
     advance_model(t, found);
     for (size_t f = 0; f < FAMILIES; f++)
         compare_family(t, db, f);
@@ -244,7 +251,7 @@ static uint64_t number_of(const char *text, uint64_t otherwise)
     return text ? strtoull(text, NULL, 10) : otherwise;
 }
 
-static void a_killed_writer_leaves_a_prefix(void **state)
+static void P03_a_killed_writer_leaves_a_prefix(void **state)
 {
     static struct kill_test t;
     uint64_t dice;
@@ -283,7 +290,7 @@ static void a_killed_writer_leaves_a_prefix(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_killed_writer_leaves_a_prefix),
+        cmocka_unit_test(P03_a_killed_writer_leaves_a_prefix),
     };
 
     kills = number_of(getenv("ODB_TEST_KILLS"), kills);

@@ -335,7 +335,7 @@ static uint64_t env_number(const char *name, uint64_t otherwise)
     return text ? strtoull(text, NULL, 10) : otherwise;
 }
 
-static void the_tree_answers_as_the_map_does(void **state)
+static void P14_the_tree_answers_as_the_map_does(void **state)
 {
     uint64_t seed = env_number("ODB_TEST_SEED", (uint64_t)getpid() * 2654435761u + 1);
     uint64_t ops = env_number("ODB_TEST_OPS", 30000);
@@ -363,7 +363,7 @@ static void the_tree_answers_as_the_map_does(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_tree_answers_as_the_map_does),
+        cmocka_unit_test(P14_the_tree_answers_as_the_map_does),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -166,7 +166,7 @@ static void must_exist_and_must_be_new_are_kept(void **state)
     assert_non_null(strstr(odb_error_text(), dir));
 }
 
-static void a_second_writer_is_told_that_it_is_busy(void **state)
+static void P15_a_second_writer_is_told_that_it_is_busy(void **state)
 {
     odb_db *first, *second;
 
@@ -307,7 +307,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_small_budget_works, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(families_of_the_options_are_made, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(must_exist_and_must_be_new_are_kept, make_dir, remove_dir),
-        cmocka_unit_test_setup_teardown(a_second_writer_is_told_that_it_is_busy, make_dir,
+        cmocka_unit_test_setup_teardown(P15_a_second_writer_is_told_that_it_is_busy, make_dir,
                                         remove_dir),
         cmocka_unit_test_setup_teardown(a_read_only_database_refuses_writes_and_changes_nothing,
                                         make_dir, remove_dir),

@@ -66,7 +66,7 @@ static odb_status use_everything(odb_db *db, bool *was_put)
     return st;
 }
 
-static void every_failed_request_is_a_status_and_no_leak(void **state)
+static void P16_every_failed_request_is_a_status_and_no_leak(void **state)
 {
     long n;
 
@@ -134,7 +134,7 @@ static void opening_short_of_memory_leaves_nothing_behind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_failed_request_is_a_status_and_no_leak),
+        cmocka_unit_test(P16_every_failed_request_is_a_status_and_no_leak),
         cmocka_unit_test(opening_short_of_memory_leaves_nothing_behind),
     };
 

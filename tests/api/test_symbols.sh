@@ -2,8 +2,8 @@
 # tests/api/test_symbols.sh SOURCE SO ARCHIVE -- every call the public headers declare is exported, and
 # nothing else is: from the shared library and from the archive.
 set -eu
-cd "$1"
-declared=$(cat api/opendb.h api/odb_*.h base/odb_types.h |
+src=$1
+declared=$(cd "$src" && cat api/opendb.h api/odb_*.h base/odb_types.h |
     sed -n '/^ODB_API/,/;/p' | tr '\n' ' ' | tr ';' '\n' |
     sed -n 's/.*ODB_API[^(]*[ *]\(odb_[a-z0-9_]*\)(.*/\1/p' | sort -u)
 [ "$(echo "$declared" | wc -l)" -gt 60 ] || { echo "the headers could not be read"; exit 1; }
