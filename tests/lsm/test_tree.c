@@ -478,7 +478,7 @@ static int ops_wanted(int normal)
     return text ? atoi(text) : normal;
 }
 
-static void a_tree_answers_like_a_sorted_array(void **state)
+static void P13_a_tree_answers_like_a_sorted_array(void **state)
 {
     (void)state;
     run_random(0, ops_wanted(20000));
@@ -555,7 +555,7 @@ static void an_iterator_outlives_the_tables_it_walks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_tree_answers_like_a_sorted_array),
+        cmocka_unit_test(P13_a_tree_answers_like_a_sorted_array),
         cmocka_unit_test(and_so_it_does_with_workers),
         cmocka_unit_test(compacting_everything_leaves_only_what_lives),
         cmocka_unit_test(an_iterator_outlives_the_tables_it_walks),

@@ -82,7 +82,7 @@ static void poke(struct patient *p, size_t off, uint8_t byte)
     os_close(f);
 }
 
-static void every_bit_flipped_is_noticed(void **state)
+static void P08_every_bit_flipped_is_noticed(void **state)
 {
     struct patient p;
 
@@ -409,7 +409,7 @@ static void a_manifest_that_disagrees_is_noticed_by_verify(void **state)
 /* Everything behind a good checksum: blocks, filter, index and the rest changed at random and sealed
  * again. Answers may then be wrong, but nothing is read outside, nothing loops, and verify notices
  * or the content is still in order. */
-static void sealed_lies_do_no_harm(void **state)
+static void P17_sealed_lies_do_no_harm(void **state)
 {
     struct rnd r = rnd_start("sealed lies");
     uint64_t salt = salt_for_file(FX_DB, 1);
@@ -470,7 +470,7 @@ static void sealed_lies_do_no_harm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_bit_flipped_is_noticed),
+        cmocka_unit_test(P08_every_bit_flipped_is_noticed),
         cmocka_unit_test(every_length_is_noticed),
         cmocka_unit_test(swapped_blocks_are_noticed_though_each_is_sound),
         cmocka_unit_test(a_file_from_elsewhere_is_refused),
@@ -478,7 +478,7 @@ int main(void)
         cmocka_unit_test(a_lying_footer_is_refused),
         cmocka_unit_test(lying_properties_are_noticed_by_verify),
         cmocka_unit_test(a_manifest_that_disagrees_is_noticed_by_verify),
-        cmocka_unit_test(sealed_lies_do_no_harm),
+        cmocka_unit_test(P17_sealed_lies_do_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

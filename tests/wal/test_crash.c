@@ -257,7 +257,7 @@ static void crash_everywhere(size_t life)
     }
 }
 
-static void no_crash_breaks_a_promise(void **state)
+static void P01_no_crash_breaks_a_promise(void **state)
 {
     (void)state;
     print_message("ODB_TEST_SEED=%llu\n", (unsigned long long)test_seed());
@@ -381,7 +381,7 @@ static void replay_only_reads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_crash_breaks_a_promise),
+        cmocka_unit_test(P01_no_crash_breaks_a_promise),
         cmocka_unit_test(no_failing_call_breaks_a_promise),
         cmocka_unit_test(a_read_that_fails_fails_the_replay),
         cmocka_unit_test(replay_only_reads),

@@ -65,7 +65,7 @@ static void flip_every_bit(struct log_fx *fx, const char *name, uint64_t witness
     }
 }
 
-static void no_flipped_bit_changes_what_is_proven(void **state)
+static void P09_no_flipped_bit_changes_what_is_proven(void **state)
 {
     struct log_fx fx;
     uint64_t witnessed = write_small_log(&fx, false);
@@ -469,7 +469,7 @@ static void logs_of_two_lives_are_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_flipped_bit_changes_what_is_proven),
+        cmocka_unit_test(P09_no_flipped_bit_changes_what_is_proven),
         cmocka_unit_test(no_flipped_bit_of_the_ring_changes_what_is_in_segments),
         cmocka_unit_test(no_length_changes_what_is_proven),
         cmocka_unit_test(a_missing_middle_segment_is_noticed),
