@@ -11,7 +11,7 @@
 #include "os/os_thread.h"
 
 #define RUN_ENTRIES    64u /* entries of a full node */
-#define RUN_HEIGHT_MAX 12u /* levels; one node in four is on the next: enough for 4^11 nodes */
+#define RUN_HEIGHT_MAX 20u /* levels; every second node is on the next: enough for 2^20 nodes */
 #define RUN_LINE       64u /* bytes of a cache line, alignment of a node */
 
 /* One entry, as it lies in the arena, immutable once linked:
@@ -28,10 +28,17 @@ struct memtable_entry {
 typedef uintptr_t run_word;
 #define RUN_WORD_BITS ((unsigned)sizeof(run_word) * 8)
 
-/* Key prefix of `word` width after `skip` bytes; orders like the keys, ties decide nothing. */
+/* A key's bytes after `skip` as a word that orders like them, zero-padded: ties decide nothing. Near
+ * the end of a key its last eight bytes are shifted, which is cheaper than copying some of them. */
 static inline run_word run_prefix(const uint8_t *key, size_t len, size_t skip)
 {
-    return (run_word)(key_prefix(key, len, skip) >> (64 - RUN_WORD_BITS));
+    uint64_t prefix;
+
+    if (len >= 8 && len > skip && len < skip + 8)
+        prefix = get_u64_be(key + len - 8) << (8 * (skip + 8 - len));
+    else
+        prefix = key_prefix(key, len, skip);
+    return (run_word)(prefix >> (64 - RUN_WORD_BITS));
 }
 
 struct run_node;

@@ -3,7 +3,7 @@
  *            state  count  link 0  low  skip                      one cache line
  *     prefix[ .  .  .  .  .  .  .  .   8 lines  ]     numbers that order like the keys behind `skip`
  *     entry [ .  .  .  .  .  .  .  .   8 lines  ]     where key and value lie
- *            links 1, 2, ...                          in one node of four
+ *            links 1, 2, ...                          in every second node
  *
  * The state word is both a lock among writers and a version for readers (a "sequence lock"):
  *

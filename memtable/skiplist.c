@@ -147,15 +147,15 @@ size_t memtable_entry_bytes(size_t key_len, size_t value_len)
     return (n + 7) & ~(size_t)7;
 }
 
-/* The height of the n-th node: one in four reaches the next level. Not by chance but by a hash of
+/* The height of the n-th node: one in two reaches the next level. Not by chance but by a hash of
  * its number, so that a test run can be repeated. */
 static uint32_t node_height(size_t n)
 {
     uint64_t dice = hash_mix(n, 0x72756e);
     uint32_t height = 1;
 
-    while (height < RUN_HEIGHT_MAX && (dice & 3) == 0) {
-        dice >>= 2;
+    while (height < RUN_HEIGHT_MAX && (dice & 1) == 0) {
+        dice >>= 1;
         height++;
     }
     return height;
@@ -296,16 +296,31 @@ struct memtable_entry *memtable_prepare(struct memtable_room *room, odb_slice ke
 
 /* ---- searching ------------------------------------------------------------------------------- */
 
+/* Ask memory for the node behind a link. It is needed or not once keys are compared; half the time
+ * it is, and then is already on its way. */
+static inline void ask_for_next(struct run_node *n, unsigned level)
+{
+    uintptr_t next =
+        (uintptr_t)atomic_load_explicit(&run_link_of(n, level)->next, memory_order_relaxed);
+
+    if (level)
+        next += offsetof(struct run_node, upper) + (level - 1) * sizeof(struct run_link);
+    ODB_PREFETCH((const void *)next);
+}
+
 struct run_node *memtable_descend(const struct memtable *m, const struct memtable_probe *p,
                                   unsigned level, size_t *common)
 {
-    struct run_node *n = m->head, *next;
+    struct run_node *n = m->head;
     unsigned at = atomic_load_explicit(&m->top, memory_order_relaxed);
 
     *common = 0;
     for (;;) {
-        while (run_passes(run_link_of(n, at), p, common, &next))
-            n = next;
+        ask_for_next(n, at);
+        if (at)
+            ask_for_next(n, at - 1);
+        if (run_passes(run_link_of(n, at), p, common, &n))
+            continue;
         if (at <= level)
             return n;
         at--;
