@@ -239,7 +239,7 @@ static void a_file_from_elsewhere_is_refused(void **state)
     patient_close(&p);
 }
 
-static void a_newer_version_is_told_apart_from_damage(void **state)
+static void P18_a_newer_version_is_told_apart_from_damage(void **state)
 {
     static const struct {
         size_t at;
@@ -474,7 +474,7 @@ int main(void)
         cmocka_unit_test(every_length_is_noticed),
         cmocka_unit_test(swapped_blocks_are_noticed_though_each_is_sound),
         cmocka_unit_test(a_file_from_elsewhere_is_refused),
-        cmocka_unit_test(a_newer_version_is_told_apart_from_damage),
+        cmocka_unit_test(P18_a_newer_version_is_told_apart_from_damage),
         cmocka_unit_test(a_lying_footer_is_refused),
         cmocka_unit_test(lying_properties_are_noticed_by_verify),
         cmocka_unit_test(a_manifest_that_disagrees_is_noticed_by_verify),
