@@ -343,36 +343,50 @@ static void replay_release(struct replay *p)
     *p = (struct replay){0};
 }
 
-static bool replay_before(const struct replay_rank *a, const struct replay_rank *b)
+/* The byte of a rank that pass `pass` sorts by: the prefix from its end, then the family. */
+static uint32_t replay_digit(const struct replay_rank *r, unsigned pass)
 {
-    return a->index != b->index ? a->index < b->index : a->prefix < b->prefix;
+    return pass < 8 ? r->prefix >> (8 * pass) & 0xff : r->index >> (8 * (pass - 8)) & 0xff;
 }
 
-/* Sort by family and prefix, bottom up: runs of 1, 2, 4 ... are merged from one half of the array into
- * the other. Returns the half that holds the result. */
+/* Sort by family and prefix: a radix sort, last byte first, from one half of the array into the other.
+ * A pass over a byte that is the same everywhere is left out. Returns the half that holds the result. */
 static struct replay_rank *replay_sort(struct replay *p)
 {
     struct replay_rank *from = p->rank, *to = p->rank + p->op_cap;
 
-    for (uint32_t run = 1; run < p->count; run *= 2) {
+    for (unsigned pass = 0; pass < 12; pass++) {
+        uint32_t at[256] = {0}, sum = 0;
         struct replay_rank *done = from;
 
-        for (uint32_t at = 0; at < p->count; at += 2 * run) {
-            uint32_t mid = p->count - at < run ? p->count : at + run;
-            uint32_t end = p->count - mid < run ? p->count : mid + run;
-            uint32_t a = at, b = mid, k = at;
+        for (uint32_t i = 0; i < p->count; i++)
+            at[replay_digit(&from[i], pass)]++;
+        if (at[replay_digit(&from[0], pass)] == p->count)
+            continue;
+        for (uint32_t d = 0; d < 256; d++) {
+            uint32_t n = at[d];
 
-            while (a < mid && b < end)
-                to[k++] = replay_before(&from[b], &from[a]) ? from[b++] : from[a++];
-            while (a < mid)
-                to[k++] = from[a++];
-            while (b < end)
-                to[k++] = from[b++];
+            at[d] = sum;
+            sum += n;
         }
+        for (uint32_t i = 0; i < p->count; i++)
+            to[at[replay_digit(&from[i], pass)]++] = from[i];
         from = to;
         to = done;
     }
     return from;
+}
+
+/* Fill in the prefixes: what follows the bytes that all keys share. */
+static void replay_rank_all(struct replay *p)
+{
+    const struct replay_op *first = &p->op[0];
+    size_t skip = first->key_len;
+
+    for (uint32_t i = 1; i < p->count && skip; i++)
+        skip = key_common(first->key, skip, p->op[i].key, p->op[i].key_len);
+    for (uint32_t i = 0; i < p->count; i++)
+        p->rank[i].prefix = p->op[i].key_len ? key_prefix(p->op[i].key, p->op[i].key_len, skip) : 0;
 }
 
 /* The memtable is full: into a table, or, read-only, aside. */
@@ -421,8 +435,13 @@ static odb_status replay_apply(struct recovery *r)
 {
     const struct cf_table *t = atomic_load(&r->s->table);
     struct replay *p = &r->replay;
-    const struct replay_rank *rank = replay_sort(p);
+    const struct replay_rank *rank;
     odb_status st = ODB_OK;
+
+    if (p->count == 0)
+        return ODB_OK;
+    replay_rank_all(p);
+    rank = replay_sort(p);
 
     for (uint32_t at = 0, n; at < p->count && st == ODB_OK; at += n) {
         struct cf *f = t->cf[rank[at].index];
@@ -456,8 +475,7 @@ static odb_status replay_add(struct recovery *r, const struct cf *f, const struc
                                          .trailer = trailer_make(seq, (enum kind)op->kind),
                                          .key_len = (uint32_t)op->key.size,
                                          .value_len = (uint32_t)op->value.size};
-    p->rank[p->count] = (struct replay_rank){
-        op->key.size ? key_prefix(op->key.data, op->key.size, 0) : 0, f->index, p->count};
+    p->rank[p->count] = (struct replay_rank){.index = f->index, .op = p->count};
     p->count++;
     return ODB_OK;
 }

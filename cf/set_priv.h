@@ -48,7 +48,7 @@ struct cf_table {
     struct cf *cf[];
 };
 
-#define COMMIT_SLOTS 256 /* commits between log and publication; a power of two */
+#define COMMIT_SLOTS 128 /* commits between log and publication; a power of two */
 
 /* One ticket's place in the queue; commit.c tells the life of `state`. */
 struct commit_slot {

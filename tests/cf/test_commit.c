@@ -36,6 +36,8 @@ struct member {
     struct os_thread *thread;
 };
 
+static bool small_buffers; /* flushes all the time */
+
 static struct cf_set_options crowd_options(struct os *os, unsigned threads)
 {
     static const char *const names[] = {"a", "b"};
@@ -62,6 +64,11 @@ static struct cf_set_options crowd_options(struct os *os, unsigned threads)
                    .auto_compact = true},
     };
 
+    if (small_buffers) {
+        o.family.write_buffer = 3000;
+        o.log_segment_size = 3000;
+        o.log_limit = 12000;
+    }
     return o;
 }
 
@@ -377,12 +384,109 @@ static void a_failed_sync_stops_all_and_shows_nothing_uncertain(void **state)
     assert_int_equal(test_alloc_alive(), 0);
 }
 
+/* The process dies in the middle of the crowd, at moments of nobody's choosing: what had been answered
+ * by then is there, whatever flushes and switches were under way. */
+struct lone {
+    struct crowd *c;
+    struct os_thread *thread;
+    unsigned no;
+    _Atomic unsigned acked[FAMILIES];   /* at any level */
+    _Atomic unsigned durable[FAMILIES]; /* with FULL */
+};
+
+static void write_here_and_there(void *arg)
+{
+    struct lone *l = arg;
+    char key[32], value[64];
+    size_t n = writer_key(l->no, key);
+
+    for (unsigned round = 1; !atomic_load(&l->c->is_over); round++) {
+        unsigned f = (round * 7 + l->no) % 11 < 9 ? 0 : 1 + round % 2; /* two are mostly idle */
+        bool is_full = round % 32 == 0;
+        struct cf_write how = {.durability = is_full ? CF_FULL : CF_OS};
+        size_t len = (size_t)snprintf(value, sizeof value, "%08u and some more to fill it", round);
+
+        if (cf_put(l->c->s, l->c->cf[f], odb_bytes(key, n), odb_bytes(value, len), &how) !=
+            ODB_OK) {
+            wrong(l->c, "a put failed");
+            return;
+        }
+        atomic_store(&l->acked[f], round);
+        if (is_full)
+            for (unsigned i = 0; i < FAMILIES; i++)
+                atomic_store(&l->durable[i], atomic_load(&l->acked[i]));
+    }
+}
+
+static void judge_crowd(struct os *image, unsigned least[WRITERS][FAMILIES], const char *how)
+{
+    struct crowd c;
+
+    crowd_open(&c, image, 0);
+    for (unsigned w = 0; w < WRITERS; w++)
+        for (unsigned f = 0; f < FAMILIES; f++) {
+            char key[32], value[64] = {0};
+            size_t n = writer_key(w, key), got;
+            odb_status st =
+                cf_get_into(c.s, c.cf[f], NULL, odb_bytes(key, n), value, sizeof value - 1, &got);
+
+            if ((st != ODB_OK && st != ODB_ABSENT) || strtoul(value, NULL, 10) < least[w][f])
+                fail_msg("%s: writer %u was told %u in family %u; found %s", how, w, least[w][f], f,
+                         st == ODB_OK ? value : odb_status_name(st));
+        }
+    assert_int_equal(cf_close(c.s), ODB_OK);
+    sim_free(image);
+}
+
+static void dying_in_a_crowd_keeps_what_was_answered(void **state)
+{
+    struct os *os = sim_new(1);
+    static struct lone l[WRITERS];
+    struct crowd c;
+    unsigned images = 0;
+
+    (void)state;
+    small_buffers = true;
+    crowd_open(&c, os, 2);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        memset(&l[i], 0, sizeof l[i]);
+        l[i].c = &c;
+        l[i].no = i;
+        assert_int_equal(os_thread_start("lone", write_here_and_there, &l[i], &l[i].thread),
+                         ODB_OK);
+    }
+    for (; images < 30 && atomic_load(&c.wrong) == 0; images++) {
+        unsigned acked[WRITERS][FAMILIES], durable[WRITERS][FAMILIES];
+        struct os *killed, *cut;
+
+        os_thread_sleep(300000);
+        for (unsigned w = 0; w < WRITERS; w++)
+            for (unsigned f = 0; f < FAMILIES; f++) {
+                durable[w][f] = atomic_load(&l[w].durable[f]);
+                acked[w][f] = atomic_load(&l[w].acked[f]);
+            }
+        killed = sim_image(os, SIM_M1, images);
+        cut = sim_image(os, images % 2 ? SIM_M0 : SIM_M4, images);
+        judge_crowd(killed, acked, "killed");
+        judge_crowd(cut, durable, "without power");
+    }
+    atomic_store(&c.is_over, true);
+    for (unsigned i = 0; i < WRITERS; i++)
+        os_thread_join(l[i].thread);
+    small_buffers = false;
+    assert_int_equal(atomic_load(&c.wrong), 0);
+    assert_int_equal(cf_close(c.s), ODB_OK);
+    sim_free(os);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commits_are_whole_ordered_and_seen_on_return),
         cmocka_unit_test(the_queue_goes_round),
         cmocka_unit_test(families_come_and_go_beside_commits),
+        cmocka_unit_test(dying_in_a_crowd_keeps_what_was_answered),
         cmocka_unit_test(a_failed_sync_stops_all_and_shows_nothing_uncertain),
     };
 
