@@ -45,9 +45,10 @@ typedef struct odb_stats_t {
     uint64_t stops;    /* writers that had to wait for a flush */
 
     /* ---- of the database, since it was opened ---- */
-    uint64_t commits, ops, bytes_in; /* bytes_in: keys and values as given */
-    uint64_t sequence;               /* number of the newest visible write */
-    uint64_t log_bytes, log_files;   /* on disk now */
+    uint64_t commits, ops,
+        bytes_in;      /* bytes_in: batches as committed: keys, values, a few bytes each */
+    uint64_t sequence; /* number of the newest visible write */
+    uint64_t log_bytes, log_files; /* on disk now */
     uint64_t log_written, syncs;
     uint64_t snapshots, oldest_snapshot_age_ms;
     uint64_t cache_bytes;  /* blocks, indexes and filters in memory */
