@@ -45,8 +45,8 @@ typedef struct odb_stats_t {
     uint64_t stops;    /* writers that had to wait for a flush */
 
     /* ---- of the database, since it was opened ---- */
-    uint64_t commits, ops,
-        bytes_in;      /* bytes_in: batches as committed: keys, values, a few bytes each */
+    uint64_t commits, ops;
+    uint64_t bytes_in; /* of batches as committed: keys, values and a few bytes for each */
     uint64_t sequence; /* number of the newest visible write */
     uint64_t log_bytes, log_files; /* on disk now */
     uint64_t log_written, syncs;
