@@ -20,7 +20,10 @@
 #define RACE_IS_SLOW
 #endif
 #endif
-#if defined(__SANITIZE_THREAD__) || defined(RACE_IS_SLOW)
+#ifdef __SANITIZE_THREAD__
+#define RACE_IS_SLOW
+#endif
+#ifdef RACE_IS_SLOW
 #define PER_WRITER 4000u
 #else
 #define PER_WRITER 20000u
@@ -286,6 +289,96 @@ static void large_batches_side_by_side(void **state)
     run_race(RACE_RANDOM, 3000);
 }
 
+/* One link, moved nearer and nearer while it is read: what a reader takes for common with its key
+ * must belong to the node it got (node.c, run_link_after). Links are never moved back: between two
+ * passes over the same nodes the writer waits until the reader has let go of them. */
+#define LINK_ROUNDS 200u /* groups of nodes */
+#define LINK_STEPS  5u   /* moves of one link */
+#ifdef RACE_IS_SLOW
+#define LINK_PASSES 20u
+#else
+#define LINK_PASSES 200u
+#endif
+
+struct link_race {
+    uint8_t *memory; /* LINK_ROUNDS times a left node and LINK_STEPS nodes to link behind it */
+    struct memtable_entry *low[LINK_STEPS];
+    _Atomic(struct run_node *) current; /* NULL between passes */
+    atomic_uint pass, let_go;
+    unsigned wrong; /* the reader's */
+};
+
+static struct run_node *link_race_node(const struct link_race *t, uint32_t round, uint32_t no)
+{
+    return (struct run_node *)(void *)(t->memory +
+                                       (round * (LINK_STEPS + 1) + no) * run_node_bytes(1));
+}
+
+static void run_link_writer(void *arg)
+{
+    struct link_race *t = arg;
+
+    for (unsigned pass = 1; pass <= LINK_PASSES; pass++) {
+        for (uint32_t i = 0; i < LINK_ROUNDS * (LINK_STEPS + 1); i++)
+            run_link_init(&link_race_node(t, 0, i)->base);
+        for (uint32_t round = 0; round < LINK_ROUNDS; round++) {
+            struct run_node *left = link_race_node(t, round, 0);
+
+            atomic_store(&t->current, left);
+            for (uint32_t i = 0; i < LINK_STEPS; i++)
+                run_link_after(left, 0, link_race_node(t, round, i + 1));
+        }
+        atomic_store(&t->current, NULL);
+        atomic_store(&t->pass, pass);
+        while (atomic_load(&t->let_go) != pass)
+            os_thread_yield();
+    }
+}
+
+static void read_moving_links(struct link_race *t, const struct memtable_probe *p)
+{
+    for (unsigned pass = 0; pass < LINK_PASSES;) {
+        struct run_node *left = atomic_load(&t->current), *out = NULL;
+        size_t common = 0;
+
+        if (!left) {
+            pass = atomic_load(&t->pass);
+            atomic_store(&t->let_go, pass);
+            os_thread_yield();
+        } else if (run_passes(&left->base, p, &common, &out) && common != run_common(p, out->low)) {
+            t->wrong++;
+        }
+    }
+}
+
+static void a_link_read_while_it_moves_belongs_to_one_node(void **state)
+{
+    struct memtable_probe p = {(const uint8_t *)"mmmmmmmm", 8, 0};
+    size_t size = LINK_ROUNDS * (LINK_STEPS + 1) * run_node_bytes(1);
+    struct link_race t = {.memory = aligned_alloc(RUN_LINE, size)};
+    struct os_thread *writer = NULL;
+
+    (void)state;
+    assert_non_null(t.memory);
+    memset(t.memory, 0, size);
+    for (uint32_t i = 0; i < LINK_STEPS; i++) { /* mmmmm, mmmm, ..: ever less in common */
+        struct memtable_room room = {.at = malloc(32), .left = 32, .nodes = 1};
+
+        assert_non_null(room.at);
+        t.low[i] = memtable_prepare(&room, odb_bytes(p.key, LINK_STEPS - i), odb_s(""));
+        t.low[i]->trailer = 1;
+        for (uint32_t round = 0; round < LINK_ROUNDS; round++)
+            link_race_node(&t, round, i + 1)->low = t.low[i];
+    }
+    assert_int_equal(os_thread_start("link", run_link_writer, &t, &writer), ODB_OK);
+    read_moving_links(&t, &p);
+    os_thread_join(writer);
+    assert_int_equal(t.wrong, 0);
+    for (uint32_t i = 0; i < LINK_STEPS; i++)
+        free(t.low[i]);
+    free(t.memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +387,7 @@ int main(void)
         cmocka_unit_test(versions_of_few_keys),
         cmocka_unit_test(keys_that_differ_late),
         cmocka_unit_test(large_batches_side_by_side),
+        cmocka_unit_test(a_link_read_while_it_moves_belongs_to_one_node),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
