@@ -128,6 +128,14 @@ static void engine_snapshot_free(void *self, void *snapshot)
     cf_snapshot_free(engine_set(self), snapshot);
 }
 
+static odb_status engine_commit_transaction(void *self, void *snapshot, const odb_batch *b,
+                                            const odb_write *how)
+{
+    struct cf_write w = engine_write(how);
+
+    return cf_commit_if_unchanged(engine_set(self), &b->ops, snapshot, &w);
+}
+
 /* ---- walks ---- */
 
 struct engine_iter {
@@ -577,6 +585,8 @@ static const odb_backend_ops engine_ops = {
     .scan = engine_scan,
     .snapshot_new = engine_snapshot_new,
     .snapshot_free = engine_snapshot_free,
+    .begin_transaction = engine_snapshot_new,
+    .commit_transaction = engine_commit_transaction,
     .flush = engine_flush,
     .sync = engine_sync,
     .resume = engine_resume,

@@ -81,6 +81,11 @@ ODB_MUST_CHECK odb_status cf_delete(struct cf_set *s, struct cf *cf, odb_slice k
 /* All or nothing, over any families. The batch is unchanged and stays the caller's. */
 ODB_MUST_CHECK odb_status cf_commit(struct cf_set *s, const struct batch *b,
                                     const struct cf_write *how);
+/* The same, but only if no key of the batch was written after `since` by anybody: otherwise
+ * ODB_CONFLICT, and nothing is applied (first committer wins). */
+ODB_MUST_CHECK odb_status cf_commit_if_unchanged(struct cf_set *s, const struct batch *b,
+                                                 const struct cf_snapshot *since,
+                                                 const struct cf_write *how);
 /* Everything committed so far survives a power cut. */
 ODB_MUST_CHECK odb_status cf_sync(struct cf_set *s);
 

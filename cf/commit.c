@@ -71,7 +71,9 @@ struct commit {
     uint32_t ops;
     enum cf_durability level;
     bool no_wait;
-    bool is_paid;       /* the delay was asked for */
+    bool is_paid;    /* the delay was asked for */
+    bool is_guarded; /* refuse when a key was written after `since` */
+    uint64_t since;
     uint64_t delay_ns;  /* and is still to be slept */
     struct cf *full;    /* this family's memtable must be put away first */
     uint64_t first_seq; /* from here on known after the log has it */
@@ -344,6 +346,34 @@ static odb_status commit_enter(struct commit *c)
     return ODB_OK;
 }
 
+/* Under the lock, with every earlier commit visible and none under way: was any key of the batch
+ * written since the moment the transaction began? */
+static odb_status commit_check_unchanged(const struct commit *c)
+{
+    const struct cf_table *t = atomic_load_explicit(&c->s->table, memory_order_acquire);
+    struct dec d = dec_from(c->payload);
+    struct batch_op op;
+    uint64_t seq;
+
+    while (batch_next(&d, &op)) {
+        struct cf *f = set_table_find(t, op.family);
+        odb_status st;
+
+        if (!f)
+            continue; /* dropped: commit_is_current notices */
+        st = lsm_written_since(f->tree, lsm_view(f->tree), op.key, c->since, &seq);
+        if (st != ODB_OK)
+            return st;
+        if (seq)
+            return err_set(
+                ODB_CONFLICT,
+                "a key of this transaction in '%s' was written by somebody else since it "
+                "began; nothing was applied, begin again",
+                f->name);
+    }
+    return ODB_OK;
+}
+
 /* ODB_OK with *is_logged false: the memtables changed, begin again. Inside the epoch. */
 static odb_status commit_log(struct commit *c, bool *is_logged)
 {
@@ -360,7 +390,11 @@ static odb_status commit_log(struct commit *c, bool *is_logged)
             st = ODB_READONLY;
         else if (ODB_UNLIKELY(s->next_ticket - atomic_load(&s->published) >= COMMIT_SLOTS))
             need = s->next_ticket - COMMIT_SLOTS + 1;
-        else if (ODB_LIKELY(is_current))
+        else if (ODB_UNLIKELY(c->is_guarded && s->next_ticket != atomic_load(&s->published)))
+            need = s->next_ticket; /* what is under way may write the same keys */
+        else if (ODB_UNLIKELY(c->is_guarded && is_current))
+            st = commit_check_unchanged(c);
+        if (ODB_LIKELY(is_current && st == ODB_OK && !need))
             st = commit_enter(c);
         os_mutex_unlock(&s->commit_lock);
 
@@ -629,13 +663,18 @@ static odb_status commit_gather(struct commit *c)
     return st;
 }
 
-odb_status cf_commit(struct cf_set *s, const struct batch *b, const struct cf_write *how)
+static odb_status commit_batch(struct cf_set *s, const struct batch *b,
+                               const struct cf_snapshot *since, const struct cf_write *how)
 {
     struct commit c = {0};
     odb_status st = commit_begin(&c, s, how);
 
     if (st != ODB_OK)
         return st;
+    if (since) {
+        c.is_guarded = true;
+        c.since = cf_snapshot_seq(since);
+    }
     if (b->count == 0)
         return c.level == CF_FULL ? cf_sync(s) : ODB_OK; /* it makes what came before durable */
     c.payload = buf_slice(&b->ops);
@@ -647,6 +686,17 @@ odb_status cf_commit(struct cf_set *s, const struct batch *b, const struct cf_wr
         mem_free(c.part);
     mem_free(c.part_of);
     return st;
+}
+
+odb_status cf_commit(struct cf_set *s, const struct batch *b, const struct cf_write *how)
+{
+    return commit_batch(s, b, NULL, how);
+}
+
+odb_status cf_commit_if_unchanged(struct cf_set *s, const struct batch *b,
+                                  const struct cf_snapshot *since, const struct cf_write *how)
+{
+    return commit_batch(s, b, since, how);
 }
 
 odb_status cf_sync(struct cf_set *s)
