@@ -577,6 +577,96 @@ static void many_keys_are_read_at_once(void **state)
     assert_int_equal(cf_close(s), ODB_OK);
 }
 
+/* ---- orders that only a failure or a race would show ---- */
+
+/* A family is idle only when no commit may be on its way into it: one that is in the log and not yet in
+ * the memtable must not fall below what the manifest says is flushed. */
+static void a_family_with_a_commit_under_way_is_not_idle(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default"), *idle;
+    uint64_t before;
+
+    (void)state;
+    assert_int_equal(cf_create(s, "idle", NULL, &idle), ODB_OK);
+    for (int under_way = 1; under_way >= 0; under_way--) {
+        assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), NULL), ODB_OK);
+        assert_int_equal(commit_switch(s, f, false, false), ODB_OK);
+        before = lsm_needed_lsn(idle->tree);
+        s->next_ticket += (unsigned)under_way; /* as between log and memtable */
+        while (cf_work(s))
+            ;
+        s->next_ticket -= (unsigned)under_way;
+        if (under_way)
+            assert_true(lsm_needed_lsn(idle->tree) == before);
+        else
+            assert_true(lsm_needed_lsn(idle->tree) > before);
+    }
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static odb_status fail_manifests(void *arg, enum sim_op op, const char *name, uint64_t op_no)
+{
+    (void)arg;
+    (void)op_no;
+    if (strncmp(name, "MANIFEST", 8) == 0 && (op == SIM_SYNC || op == SIM_CREATE))
+        return err_set(ODB_NOSPACE, "made to fail");
+    return ODB_OK;
+}
+
+/* The record of the drop may be on the disk: a commit into that family could be lost with it. */
+static void a_drop_that_may_have_happened_stops_writes(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f;
+
+    (void)state;
+    assert_int_equal(cf_create(s, "f", NULL, &f), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), &full), ODB_OK);
+    sim_set_fault(disk, fail_manifests, NULL);
+    assert_int_equal(cf_drop(s, f), ODB_UNKNOWN);
+    sim_set_fault(disk, NULL, NULL);
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), &full), ODB_READONLY);
+    assert_int_equal(cf_exists(s, f, NULL, odb_s("k")), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_UNKNOWN);
+    assert_int_equal(try_open(), ODB_OK);
+}
+
+/* A flush that could not be recorded lets go of no log, not even by way of the next record. */
+static void a_flush_that_failed_keeps_its_log(void **state)
+{
+    struct cf_set *s;
+    struct cf *f, *g;
+    struct os *image;
+    char key[16];
+
+    (void)state;
+    opt.log_segment_size = 4096;
+    s = must_open();
+    f = must_find(s, "default");
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(key, sizeof key, "k%03d", i);
+        assert_int_equal(cf_put(s, f, odb_s(key), odb_s("some value or other"), &full), ODB_OK);
+    }
+    sim_set_fault(disk, fail_manifests, NULL);
+    assert_int_equal(cf_flush(s, f), ODB_NOSPACE);
+    assert_int_equal(cf_health(s), ODB_NOSPACE);
+    sim_set_fault(disk, NULL, NULL);
+    assert_int_equal(cf_create(s, "g", NULL, &g), ODB_OK); /* a record of something else */
+    image = sim_image(disk, SIM_M0, 1);
+    assert_int_equal(cf_resume(s), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.os = image;
+    s = must_open();
+    f = must_find(s, "default");
+    for (int i = 0; i < 200; i++) {
+        (void)snprintf(key, sizeof key, "k%03d", i);
+        must_have(s, f, key, "some value or other");
+    }
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(image);
+}
+
 /* ---- files that are missing, foreign or damaged ---- */
 
 /* A database with a table, two families and some log, after a kill. */
@@ -800,6 +890,9 @@ int main(void)
         T(memory_stays_within_its_budget),
         T(snapshots_read_the_past),
         T(many_keys_are_read_at_once),
+        T(a_family_with_a_commit_under_way_is_not_idle),
+        T(a_drop_that_may_have_happened_stops_writes),
+        T(a_flush_that_failed_keeps_its_log),
         T(a_missing_file_is_never_made_up_for),
         T(a_half_made_database_is_begun_anew),
         T(damage_gives_an_error_or_the_same_answer),
