@@ -1,12 +1,13 @@
 /* fuzz/database.c -- a database of which some files were changed behind its back: it opens with the
  * data there is, or says what is wrong; it never crashes, hangs, or blames the disk.
  *
- *    input   control u8 (fuzz.h), bit 7: read-only | change | change ...
+ *    input   control u8 (fuzz.h), bit 7: read-only, bit 6: merge everything too | change | change ...
  *    change  file u8 | what u8 | offset u16 | length u8 | bytes
- *            what % 8   0 to 4  write the bytes at offset % (size + 1)
+ *            what % 9   0 to 4  write the bytes at offset % (size + 1)
  *                       5       cut the file at the offset
  *                       6       remove it
  *                       7       write the bytes of the next file over it
+ *                       8       put a file of the same kind beside it, numbered by the bytes
  */
 #include "cf/files.h"
 #include "fuzz/seal.h"
@@ -33,12 +34,32 @@ static void database_poke(struct database *b, const char *name, uint64_t off, od
         FUZZ_REQUIRE(sim_poke(b->os, FUZZ_DIR, name, off, bytes.data, bytes.size) == ODB_OK);
 }
 
+/* A file that nobody names. */
+static void database_stray(struct database *b, const char *name, odb_slice bytes)
+{
+    struct dec in = dec_from(bytes);
+    char stray[FILE_NAME_MAX];
+    struct os_file *f = NULL;
+    uint64_t no;
+    enum file_kind kind = file_parse(name, &no);
+
+    if (kind != FILE_MANIFEST && kind != FILE_LOG && kind != FILE_TABLE)
+        return;
+    file_name(kind, fuzz_number(&in, 8), stray);
+    if (os_open(b->dir, stray, OS_WRITE | OS_CREATE, &f) != ODB_OK)
+        return; /* there is one already */
+    bytes = fuzz_bytes(&in, SIZE_MAX);
+    if (bytes.size)
+        FUZZ_REQUIRE(os_write(f, 0, bytes.data, bytes.size) == ODB_OK);
+    os_close(f);
+}
+
 static void database_change(struct database *b, struct dec *in)
 {
     const struct template_db *t = &database_template;
     size_t i = dec_u8(in) % t->count, len;
     const char *name = t->file[i].name;
-    uint8_t what = dec_u8(in) % 8, *p;
+    uint8_t what = dec_u8(in) % 9, *p;
     uint64_t off = fuzz_number(in, 2) % (t->file[i].size + 1);
     odb_slice bytes = fuzz_bytes(in, (size_t)fuzz_number(in, 1));
     struct os_file *f = NULL;
@@ -53,6 +74,8 @@ static void database_change(struct database *b, struct dec *in)
     } else if (what == 6) {
         FUZZ_REQUIRE(os_remove(b->dir, name) == ODB_OK);
         b->is_changed[i] = false;
+    } else if (what == 8) {
+        database_stray(b, name, bytes);
     } else if (os_truncate(f, 0) == ODB_OK) {
         struct os_dir *whole = NULL;
 
@@ -143,31 +166,63 @@ static bool database_is_refusal(odb_status st)
     return st == ODB_CORRUPT || st == ODB_VERSION || st == ODB_ABSENT || st == ODB_UNSUPPORTED;
 }
 
-static void database_use(struct database *b, bool is_readonly)
+/* A failure sticks, so later writes may meet the first one as ODB_READONLY. */
+static bool database_is_write_verdict(odb_status st)
+{
+    return fuzz_is_verdict(st) || st == ODB_READONLY;
+}
+
+static odb_status database_write(struct cf_set *s, bool is_merging)
+{
+    struct cf *cf = NULL;
+    odb_status st, put;
+
+    if (cf_find(s, "default", &cf) != ODB_OK)
+        return ODB_NO_FAMILY;
+    st = put = cf_put(s, cf, odb_s("after"), odb_s("damage"), NULL);
+    FUZZ_REQUIRE(database_is_write_verdict(st));
+    if (!is_merging)
+        return put;
+    st = cf_flush(s, NULL);
+    FUZZ_REQUIRE(database_is_write_verdict(st));
+    st = lsm_compact(cf_tree(cf), odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL);
+    FUZZ_REQUIRE(database_is_write_verdict(st));
+    return put;
+}
+
+/* Whether what an earlier life wrote is there. */
+static bool database_has_write(struct cf_set *s)
+{
+    struct cf *cf = NULL;
+
+    return cf_find(s, "default", &cf) == ODB_OK && cf_exists(s, cf, NULL, odb_s("after")) == ODB_OK;
+}
+
+/* Open, look at everything, write, close. True: not a word of complaint. */
+static bool database_use(struct database *b, bool is_readonly, bool is_merging, bool must_be_well)
 {
     struct cf_set_options opt = template_options(b->os);
     struct cf_set *s = NULL;
-    struct cf *cf = NULL;
-    odb_status st;
+    odb_status st, verified, written = ODB_OK;
 
     opt.create = false;
     opt.is_readonly = is_readonly;
     opt.family_count = 0;
     st = cf_open(FUZZ_DIR, &opt, &s);
-    FUZZ_REQUIRE(st == ODB_OK || database_is_refusal(st));
-    FUZZ_REQUIRE(!is_readonly || sim_mutations(b->os) == 0);
+    FUZZ_REQUIRE(st == ODB_OK || (database_is_refusal(st) && !must_be_well));
     if (st != ODB_OK) {
         FUZZ_REQUIRE(odb_error_text()[0] != '\0');
-        return;
+        return false;
     }
     cf_each(s, database_walk, s);
-    FUZZ_REQUIRE(fuzz_is_verdict(cf_verify(s, NULL, NULL)));
-    if (!is_readonly && cf_find(s, "default", &cf) == ODB_OK) {
-        st = cf_put(s, cf, odb_s("after"), odb_s("damage"), NULL);
-        FUZZ_REQUIRE(st == ODB_OK || st == ODB_READONLY || st == ODB_CORRUPT);
-    }
+    verified = cf_verify(s, NULL, NULL);
+    FUZZ_REQUIRE(fuzz_is_verdict(verified));
+    FUZZ_REQUIRE(!must_be_well || (verified == ODB_OK && database_has_write(s)));
+    if (!is_readonly)
+        written = database_write(s, is_merging);
     st = cf_close(s);
-    FUZZ_REQUIRE(fuzz_is_verdict(st));
+    FUZZ_REQUIRE(database_is_write_verdict(st));
+    return verified == ODB_OK && written == ODB_OK && st == ODB_OK;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -195,10 +250,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
         sim_free(b.os);
         b.os = now;
-        database_use(&b, true);
+        (void)database_use(&b, true, false, false);
+        FUZZ_REQUIRE(sim_mutations(b.os) == 0);
     } else {
-        database_use(&b, false);
-        database_use(&b, false); /* and what it left behind */
+        bool is_well = database_use(&b, false, control & 0x40, false);
+
+        (void)database_use(&b, false, false,
+                           is_well); /* what a life without complaints left is well */
     }
     sim_free(b.os);
     return 0;

@@ -287,29 +287,42 @@ static void seed_manifest(void)
     fuzz_disk_release(&d);
 }
 
+/* A change that writes what is there: what the fuzzer makes of it then hits something. */
+static void seed_change(const char *end, size_t file, odb_slice bytes, size_t off)
+{
+    size_t n = bytes.size - off < 200 ? bytes.size - off : 200;
+    uint8_t head[6] = {1, (uint8_t)file, 0, (uint8_t)off, (uint8_t)(off >> 8), (uint8_t)n};
+    char name[32];
+
+    (void)snprintf(name, sizeof name, "file%02zu-%s", file, end);
+    seed("database", name, odb_bytes(head, sizeof head),
+         odb_bytes((const uint8_t *)bytes.data + off, n));
+}
+
 static void seed_database(void)
 {
     struct template_db t;
     struct os_dir *dir = NULL;
-    char name[32];
 
     template_make(&t);
     FUZZ_REQUIRE(os_dir_open(t.os, FUZZ_DIR, 0, &dir) == ODB_OK);
     seed_controlled("database", "whole", 1, seed_none());
+    seed_controlled("database", "whole-merged", 0x41, seed_none());
     seed_controlled("database", "whole-readonly", 0x81, seed_none());
     for (size_t i = 0; i < t.count; i++) {
         size_t len;
         uint8_t *p = template_load(dir, t.file[i].name, &len);
         uint64_t no;
         enum file_kind kind = file_parse(t.file[i].name, &no);
-        /* the bytes that are there: what the fuzzer then changes is near something */
-        size_t off = kind == FILE_LOG ? WAL_SEGMENT_HEADER : 0,
-               n = len - off < 200 ? len - off : 200;
-        uint8_t change[6] = {1, (uint8_t)i, 0, (uint8_t)off, (uint8_t)(off >> 8), (uint8_t)n};
 
         (void)printf("%-20s %zu bytes\n", t.file[i].name, len);
-        (void)snprintf(name, sizeof name, "file%02zu", i);
-        seed("database", name, odb_bytes(change, sizeof change), odb_bytes(p + off, n));
+        seed_change("head", i, odb_bytes(p, len), 0);
+        if (kind == FILE_LOG)
+            seed_change("records", i, odb_bytes(p, len), WAL_SEGMENT_HEADER);
+        if (len > 200)
+            seed_change("end", i, odb_bytes(p, len), len - 200);
+        if (len > 400 && kind == FILE_TABLE)
+            seed_change("middle", i, odb_bytes(p, len), len - 400);
         if (kind == FILE_CURRENT)
             seed_controlled("files", "current", 1, odb_bytes(p, len));
         if (kind == FILE_IDENTITY)

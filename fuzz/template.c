@@ -83,11 +83,13 @@ void template_make(struct template_db *t)
     struct os *os = sim_new(1);
     struct cf_set_options opt = template_options(os);
     struct cf_set *s = NULL;
-    struct cf *a = NULL, *def = NULL;
+    struct cf *a = NULL, *own = NULL, *def = NULL;
     struct os_dir *dir = NULL;
 
     FUZZ_REQUIRE(cf_open(FUZZ_DIR, &opt, &s) == ODB_OK);
     FUZZ_REQUIRE(cf_find(s, "default", &def) == ODB_OK && cf_find(s, "a", &a) == ODB_OK);
+    FUZZ_REQUIRE(cf_create(s, "own", &opt.family, &own) == ODB_OK);
+    template_write(s, own, 0, 10);
     template_write(s, def, 0, 60);
     FUZZ_REQUIRE(cf_flush(s, NULL) == ODB_OK);
     FUZZ_REQUIRE(lsm_compact(cf_tree(def), odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL) ==

@@ -19,7 +19,8 @@ struct template_db {
 };
 
 struct cf_set_options template_options(struct os *os);
-/* Make it: tables on two levels in two families, a segment of the log, records that are in the ring
+/* Make it: tables on two levels in three families (one with
+ * options of its own), a segment of the log, records that are in the ring
  * only, one edit behind the manifest's first record. */
 void template_make(struct template_db *t);
 /* The bytes of one file; the caller frees them. */
