@@ -198,31 +198,31 @@ static bool database_has_write(struct cf_set *s)
     return cf_find(s, "default", &cf) == ODB_OK && cf_exists(s, cf, NULL, odb_s("after")) == ODB_OK;
 }
 
-/* Open, look at everything, write, close. True: not a word of complaint. */
-static bool database_use(struct database *b, bool is_readonly, bool is_merging, bool must_be_well)
+/* Open, look at everything, write, close. True: the write and the close were acknowledged; after such
+ * a life, damaged tables or not, the next one must open and find what was written. */
+static bool database_use(struct database *b, bool is_readonly, bool is_merging, bool must_open)
 {
     struct cf_set_options opt = template_options(b->os);
     struct cf_set *s = NULL;
-    odb_status st, verified, written = ODB_OK;
+    odb_status st, written = ODB_OK;
 
     opt.create = false;
     opt.is_readonly = is_readonly;
     opt.family_count = 0;
     st = cf_open(FUZZ_DIR, &opt, &s);
-    FUZZ_REQUIRE(st == ODB_OK || (database_is_refusal(st) && !must_be_well));
+    FUZZ_REQUIRE(st == ODB_OK || (database_is_refusal(st) && !must_open));
     if (st != ODB_OK) {
         FUZZ_REQUIRE(odb_error_text()[0] != '\0');
         return false;
     }
     cf_each(s, database_walk, s);
-    verified = cf_verify(s, NULL, NULL);
-    FUZZ_REQUIRE(fuzz_is_verdict(verified));
-    FUZZ_REQUIRE(!must_be_well || (verified == ODB_OK && database_has_write(s)));
+    FUZZ_REQUIRE(fuzz_is_verdict(cf_verify(s, NULL, NULL)));
+    FUZZ_REQUIRE(!must_open || database_has_write(s));
     if (!is_readonly)
         written = database_write(s, is_merging);
     st = cf_close(s);
     FUZZ_REQUIRE(database_is_write_verdict(st));
-    return verified == ODB_OK && written == ODB_OK && st == ODB_OK;
+    return written == ODB_OK && st == ODB_OK;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -253,10 +253,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)database_use(&b, true, false, false);
         FUZZ_REQUIRE(sim_mutations(b.os) == 0);
     } else {
-        bool is_well = database_use(&b, false, control & 0x40, false);
+        bool is_closed = database_use(&b, false, control & 0x40, false);
 
-        (void)database_use(&b, false, false,
-                           is_well); /* what a life without complaints left is well */
+        (void)database_use(&b, false, false, is_closed);
     }
     sim_free(b.os);
     return 0;

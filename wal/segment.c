@@ -25,6 +25,7 @@
 
 #include "base/coding.h"
 #include "base/hash.h"
+#include "base/ikey.h"
 
 #define WAL_VERSION    1
 #define WAL_CHECK_AT   (WAL_SEGMENT_HEADER - 8)
@@ -63,6 +64,8 @@ static const char *wal_header_fault(const struct wal_header *h, uint64_t db_id, 
         return "log segment under the name of another";
     if (h->first_lsn % 8 != 0)
         return "log segment starts at an impossible position";
+    if (h->next_seq > SEQ_MAX + 1)
+        return "log segment begins behind the last sequence number";
     if (h->prev_no == 0 && (h->prev_end != 0 || h->prev_check != 0))
         return "log segment has half a predecessor";
     if (h->prev_no != 0 && (h->prev_end != h->first_lsn || h->prev_no >= h->file_no))

@@ -1,6 +1,7 @@
 #include "tests/wal/fixture.h"
 
 #include "base/coding.h"
+#include "base/ikey.h"
 #include "wal/segment.h"
 
 static struct wal_header sample_header(void)
@@ -79,8 +80,8 @@ static void a_lie_under_a_good_checksum_is_refused(void **state)
         size_t at;
         uint64_t value;
     } lies[] = {
-        {24, LOG_DB + 1}, {32, 13}, {48, 65537}, {48, 65544}, {64, 0},
-        {64, 12},         {64, 99}, {72, 0},     {72, 8},     {88, 65544},
+        {24, LOG_DB + 1}, {32, 13}, {48, 65537}, {48, 65544}, {64, 0},           {64, 12},
+        {64, 99},         {72, 0},  {72, 8},     {88, 65544}, {56, SEQ_MAX + 2}, {56, UINT64_MAX},
     };
     struct wal_header h = sample_header();
     uint8_t block[WAL_SEGMENT_HEADER];
