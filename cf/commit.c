@@ -331,7 +331,7 @@ static odb_status commit_enter(struct commit *c)
     odb_status st;
 
     assert(os_mutex_held(&s->commit_lock));
-    if (ODB_UNLIKELY(c->ops > SEQ_MAX - s->next_seq))
+    if (ODB_UNLIKELY(s->next_seq > SEQ_MAX || c->ops > SEQ_MAX - s->next_seq))
         return err_set(ODB_LIMIT, "all 2^56 sequence numbers of this database are used");
     st = wal_append(s->wal, WAL_BATCH, s->next_seq, c->payload, c->hash, &c->end_lsn);
     if (ODB_UNLIKELY(st != ODB_OK))

@@ -34,6 +34,7 @@
 #include "base/alloc.h"
 #include "cf/set_priv.h"
 
+#define FILE_NO_LEAP     (UINT64_C(1) << 40) /* numbers that no life of a database uses up */
 #define REPLAY_BYTES_MAX ((size_t)4 << 20)
 #define REPLAY_BYTES_MIN ((size_t)64 << 10)
 #define REPLAY_GROUP     64 /* entries that share one reservation */
@@ -455,8 +456,7 @@ static odb_status replay_apply(struct recovery *r)
             st = replay_put_away(r,
                                  f); /* between families, so that a table holds whole gatherings */
     }
-    p->count = 0;
-    p->len = 0;
+    p->count = 0; /* the bytes stay: a record may be half-way through being walked */
     return st;
 }
 
@@ -519,8 +519,10 @@ static odb_status replay_record(void *arg, const struct wal_record *rec)
                        rec->file, (int)rec->type, (unsigned long long)rec->file_off);
     if (rec->first_seq <= r->last_seq || rec->first_seq > SEQ_MAX)
         return err_corrupt(rec->file, rec->file_off, "its sequence numbers go back");
-    if (payload.size > p->cap - p->len)
+    if (payload.size > p->cap - p->len) {
         st = replay_apply(r);
+        p->len = 0;
+    }
     if (st != ODB_OK)
         return st;
     if (payload.size > p->cap) { /* too large to be gathered: straight out of the record */
@@ -719,6 +721,20 @@ static void recover_start(struct recovery *r)
 
 /* ---- the two ways in ---- */
 
+/* Numbers are never used twice, so the next one lies above every file that is there. A stray file
+ * with a huge number must not lead them to where names and counters end. */
+static odb_status recover_check_numbers(const struct recovery *r)
+{
+    if (r->files.max_no <= r->counters.next_file_no ||
+        r->files.max_no - r->counters.next_file_no < FILE_NO_LEAP)
+        return ODB_OK;
+    return err_set(
+        ODB_CORRUPT,
+        "%s holds a file numbered %llu, which this database cannot have written. Move it "
+        "away and open again",
+        os_dir_path(r->dir ? r->dir : r->s->dir), (unsigned long long)r->files.max_no);
+}
+
 static odb_status recover_existing(struct recovery *r)
 {
     struct identity id;
@@ -732,6 +748,8 @@ static odb_status recover_existing(struct recovery *r)
     if (st != ODB_OK)
         return st;
     st = recover_read_manifest(r);
+    if (st == ODB_OK)
+        st = recover_check_numbers(r);
     if (st != ODB_OK)
         return st;
     /* Tables written on the way must not meet a number in use. */
@@ -746,8 +764,10 @@ static odb_status recover_existing(struct recovery *r)
 static odb_status recover_create(struct recovery *r)
 {
     struct identity id;
-    odb_status st = identity_make(r->opt->os, &id);
+    odb_status st = recover_check_numbers(r);
 
+    if (st == ODB_OK)
+        st = identity_make(r->opt->os, &id);
     if (st == ODB_OK)
         st = identity_write_new(r->dir, &id);
     if (st == ODB_OK)

@@ -247,6 +247,100 @@ static void an_unclean_end_is_replayed(void **state)
     sim_free(image);
 }
 
+/* One family's tables hold what the other still needs the log for: most of the log is passed over. */
+static void log_that_is_in_tables_already_is_passed_over(void **state)
+{
+    static const char *const names[] = {"quiet"};
+    struct cf_set *s;
+    struct os *image;
+    char key[16], value[1024];
+
+    (void)state;
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = 0;
+    opt.families = names;
+    opt.family_count = 1;
+    opt.log_segment_size = 1 << 22;
+    opt.family.write_buffer = 1 << 22; /* recovery gathers so much at once; flushed by hand */
+    s = must_open();
+    assert_int_equal(cf_put(s, must_find(s, "quiet"), odb_s("q"), odb_s("1"), NULL), ODB_OK);
+    for (int i = 0; i < 1500; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        assert_int_equal(cf_put(s, must_find(s, "default"), odb_s(key), odb_s(value), NULL),
+                         ODB_OK);
+    }
+    assert_int_equal(cf_flush(s, must_find(s, "default")), ODB_OK);
+    assert_int_equal(cf_put(s, must_find(s, "quiet"), odb_s("r"), odb_s("2"), NULL), ODB_OK);
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.os = image;
+    opt.family.write_buffer = 1 << 16;
+    s = must_open();
+    must_have(s, must_find(s, "quiet"), "q", "1");
+    must_have(s, must_find(s, "quiet"), "r", "2");
+    assert_int_equal(cf_exists(s, must_find(s, "default"), NULL, odb_s("k1499")), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(image);
+}
+
+/* More operations than recovery gathers at once, the last ones in the middle of a record. */
+static void records_of_many_small_operations_come_back(void **state)
+{
+    struct cf_set *s;
+    struct batch b = {0};
+    struct os *image;
+    char key[24], value[24];
+    int n = 0;
+
+    (void)state;
+    opt.log_segment_size = 1 << 22;
+    opt.family.write_buffer = 1 << 22;
+    s = must_open();
+    for (int round = 0; round < 60; round++) {
+        batch_clear(&b);
+        for (int i = 0; i < 777; i++, n++) {
+            snprintf(key, sizeof key, "%d", n * 7919 % 100003);
+            snprintf(value, sizeof value, "%d", n);
+            assert_int_equal(batch_put(&b, 0, odb_s(key), odb_s(value)), ODB_OK);
+        }
+        assert_int_equal(cf_commit(s, &b, NULL), ODB_OK);
+    }
+    batch_release(&b);
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.os = image;
+    opt.family.write_buffer = 1 << 16; /* and so few operations */
+    s = must_open();
+    for (int i = 0; i < n; i++) {
+        snprintf(key, sizeof key, "%d", i * 7919 % 100003);
+        snprintf(value, sizeof value, "%d", i);
+        must_have(s, must_find(s, "default"), key, value);
+    }
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(image);
+}
+
+static void a_stray_file_with_a_huge_number_is_refused_before_it_does_harm(void **state)
+{
+    struct cf_set *s = must_open();
+    struct os_dir *dir;
+    struct os_file *f;
+
+    (void)state;
+    assert_int_equal(cf_put(s, must_find(s, "default"), odb_s("a"), odb_s("1"), &full), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    assert_int_equal(os_dir_open(disk, DB, 0, &dir), ODB_OK);
+    assert_int_equal(os_open(dir, "9223372036854775808.sst", OS_WRITE | OS_CREATE, &f), ODB_OK);
+    os_close(f);
+    assert_int_equal(try_open(), ODB_CORRUPT);
+    assert_non_null(strstr(odb_error_text(), "9223372036854775808"));
+    assert_int_equal(os_remove(dir, "9223372036854775808.sst"), ODB_OK);
+    os_dir_close(dir);
+    s = must_open();
+    must_have(s, must_find(s, "default"), "a", "1");
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
 /* ---- families ---- */
 
 static bool list_names(void *arg, struct cf *cf, const char *name)
@@ -880,6 +974,9 @@ int main(void)
         T(a_forked_child_is_refused),
         T(read_only_sees_the_log_and_changes_nothing),
         T(an_unclean_end_is_replayed),
+        T(log_that_is_in_tables_already_is_passed_over),
+        T(records_of_many_small_operations_come_back),
+        T(a_stray_file_with_a_huge_number_is_refused_before_it_does_harm),
         T(families_are_created_listed_dropped_and_stay_so),
         T(names_have_limits),
         T(options_of_its_own_stay_with_a_family),
