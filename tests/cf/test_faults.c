@@ -193,7 +193,7 @@ static void every_call_that_fails(odb_status st, bool is_sticky)
     print_message("%u of %llu operations failed\n", hits, (unsigned long long)ops);
 }
 
-static void an_io_error_once_breaks_no_promise(void **state)
+static void P05_an_io_error_once_breaks_no_promise(void **state)
 {
     (void)state;
     every_call_that_fails(ODB_IO, false);
@@ -328,7 +328,7 @@ static void want_of_memory_for_a_while_breaks_no_promise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_io_error_once_breaks_no_promise),
+        cmocka_unit_test(P05_an_io_error_once_breaks_no_promise),
         cmocka_unit_test(io_errors_for_ever_break_no_promise),
         cmocka_unit_test(no_space_once_breaks_no_promise),
         cmocka_unit_test(no_space_for_a_while_breaks_no_promise_and_heals),
