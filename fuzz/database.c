@@ -169,7 +169,8 @@ static bool database_is_refusal(odb_status st)
 /* A failure sticks, so later writes may meet the first one as ODB_READONLY. */
 static bool database_is_write_verdict(odb_status st)
 {
-    return fuzz_is_verdict(st) || st == ODB_READONLY;
+    return fuzz_is_verdict(st) || st == ODB_READONLY ||
+           st == ODB_LIMIT; /* a manifest that says so has used all sequence numbers */
 }
 
 static odb_status database_write(struct cf_set *s, bool is_merging)
