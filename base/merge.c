@@ -85,8 +85,12 @@ static int compare_behind_prefix(const struct merge *m, const struct entry *a,
                                  const struct entry *b)
 {
     size_t past = m->skip + 8, off = a->key_len >= past && b->key_len >= past ? past : m->skip;
-    int c = ikey_compare(a->key + off, a->key_len - off, a->trailer, b->key + off, b->key_len - off,
-                         b->trailer);
+    int c;
+
+    if (off > a->key_len || off > b->key_len)
+        off = 0; /* a damaged table: its keys do not share what its description says */
+    c = ikey_compare(a->key + off, a->key_len - off, a->trailer, b->key + off, b->key_len - off,
+                     b->trailer);
 
     return m->is_backward ? -c : c;
 }

@@ -223,8 +223,10 @@ static void commit_attend(struct cf_set *s, uint64_t end)
             continue;
         lsm_stats(f->tree, &now);
         used += now.memtable_bytes;
-        if (now.memtables > 1)
-            continue; /* its flush is on the way */
+        if (now.memtables > 1) { /* its flush is on the way, or failed once and wants another try */
+            err_ignore(lsm_resume(f->tree));
+            continue;
+        }
         lsn = lsm_needed_lsn(f->tree);
         if (now.memtable_entries > 0 && lsn < least) {
             least = lsn;

@@ -615,7 +615,7 @@ odb_status cf_resume(struct cf_set *s)
     odb_status st = cf_health(s);
     uint32_t count;
 
-    if (!set_is_soft(st) || set_has_failed(s))
+    if ((st != ODB_OK && !set_is_soft(st)) || set_has_failed(s) || s->is_readonly)
         return st;
     g = epoch_enter(&s->epoch);
     count = atomic_load_explicit(&s->table, memory_order_acquire)->count;

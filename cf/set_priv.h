@@ -177,7 +177,7 @@ void ledger_failed(void *set, odb_status st);
 /* Failures that heal: nothing was applied, and the next try may succeed. */
 static inline bool set_is_soft(odb_status st)
 {
-    return st == ODB_NOSPACE || st == ODB_NOMEM;
+    return lsm_failure_heals(st);
 }
 /* Make `g` durable, together with the present counters. On failure *is_unclear tells that it may be on
  * the disk all the same. Under manifest_lock. */

@@ -132,6 +132,17 @@ static odb_status compact_close_output(struct compaction *c)
     return ODB_OK;
 }
 
+/* An output that begins with `e` overlaps nothing that lies wholly before it. */
+static void compact_skip_fences(struct compaction *c, const struct entry *e)
+{
+    const struct compact_job *job = c->job;
+
+    while (c->fence < job->cut_count &&
+           key_compare(e->key, e->key_len, job->cuts[c->fence].largest.data,
+                       job->cuts[c->fence].largest.size) > 0)
+        c->fence++;
+}
+
 /* Whether the open output should end before `e`, the first version of its key to be kept. */
 static bool compact_must_cut(struct compaction *c, const struct entry *e)
 {
@@ -206,6 +217,7 @@ static odb_status compact_write(struct compaction *c, const struct entry *e)
             return st;
     }
     if (ODB_UNLIKELY(!c->writer)) {
+        compact_skip_fences(c, e);
         st = compact_open_output(c);
         if (st != ODB_OK)
             return st;

@@ -113,10 +113,12 @@ static void exec_worker(void *arg)
     os_mutex_unlock(&e->lock);
 }
 
-/* Start one more worker when none is idle. */
-static void grow(struct exec *e)
+/* Start one more worker when none is idle that may take such a job. */
+static void grow(struct exec *e, enum exec_priority priority)
 {
-    if (e->idle > 0 || e->started >= e->wanted || e->start_failed || e->is_stopping)
+    if (e->idle > 0 && (priority == EXEC_HIGH || may_run_low(e)))
+        return; /* an idle one may take it */
+    if (e->started >= e->wanted || e->start_failed || e->is_stopping)
         return;
     if (os_thread_start("odb-work", exec_worker, e, &e->worker[e->started]) == ODB_OK) {
         e->started++;
@@ -135,9 +137,28 @@ void exec_submit(struct exec *e, struct exec_job *job)
     job->in_queue = NULL;
     *q->tail = job;
     q->tail = &job->in_queue;
-    grow(e);
+    grow(e, job->priority);
     os_cond_signal(&e->wake);
     os_mutex_unlock(&e->lock);
+}
+
+bool exec_withdraw(struct exec *e, struct exec_job *job)
+{
+    struct exec_queue *q = &e->queue[job->priority];
+    bool found = false;
+
+    os_mutex_lock(&e->lock);
+    for (struct exec_job **at = &q->head; *at; at = &(*at)->in_queue)
+        if (*at == job) {
+            *at = job->in_queue;
+            if (!*at)
+                q->tail = at;
+            job->in_queue = NULL;
+            found = true;
+            break;
+        }
+    os_mutex_unlock(&e->lock);
+    return found;
 }
 
 bool exec_run_one(struct exec *e)

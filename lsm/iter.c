@@ -210,9 +210,9 @@ static bool settle_forward(struct lsm_iter *it, bool hide)
     while (m->is_valid) {
         const struct entry *e = merge_entry(m);
 
+        if (at_or_past_upper(it, e)) /* visible or not: nothing behind it is in bounds */
+            return stand_nowhere(it, ODB_OK);
         if (trailer_seq(e->trailer) <= it->seq && !(hide && same_key(e, &it->key))) {
-            if (at_or_past_upper(it, e))
-                return stand_nowhere(it, ODB_OK);
             if (trailer_kind(e->trailer) == KIND_PUT) {
                 it->shown = e;
                 it->walk = WALK_FORWARD;

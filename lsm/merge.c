@@ -452,6 +452,9 @@ odb_status tree_merge_run(const struct tree_merge *m, struct compact_result *out
         while (r->done < r->count)
             os_cond_wait(&r->done_wake, &r->lock);
         os_mutex_unlock(&r->lock);
+        for (uint32_t i = 1; i < r->count; i++)
+            if (exec_withdraw(exec, &r->helper[i].job))
+                split_unref(r); /* nobody came to help: its reference */
         st = join_parts(m->tree, r, out);
     }
     split_unref(r);

@@ -73,18 +73,33 @@ odb_status lsm_new(const struct lsm_env *env, uint32_t family, const char *name,
     return ODB_OK;
 }
 
+static bool tree_has_files(const struct lsm_tree *t)
+{
+    struct lsm_view *v = atomic_load_explicit(&t->view, memory_order_acquire);
+    const struct lsm_version *version = v ? v->version : t->version;
+    uint32_t count = 0;
+
+    for (int i = 0; i < LSM_LEVELS && version; i++)
+        count += version->level[i].count;
+    return count > 0;
+}
+
 void lsm_free(struct lsm_tree *t)
 {
     struct lsm_view *v;
+    bool was_used;
 
     if (!t)
         return;
+    was_used = t->is_started || tree_has_files(t);
     v = atomic_exchange(&t->view, NULL);
     view_unref(v);
     view_discard(t->spare);
     memtable_unref(t->fresh.mem);
     version_unref(t->version);
-    epoch_release(t->env->epoch); /* no reader is left: views and what they held go now */
+    if (was_used) /* no reader is left: views go now, since their files point to the tree. A tree that
+                     never began has one empty view, which others' readers may let go later. */
+        epoch_release(t->env->epoch);
     tree_remove_garbage(t);
     os_cond_destroy(&t->sched_wake);
     os_mutex_destroy(&t->garbage_lock);
@@ -139,11 +154,13 @@ static void publish(struct lsm_tree *t, struct lsm_view *v)
 
 /* Room for the memtables a view can come to hold: every buffer, and in a read-only tree, which never
  * flushes, one more than now. */
-static uint32_t view_room(const struct lsm_tree *t)
+static uint32_t view_room(struct lsm_tree *t)
 {
+    struct epoch_guard g = epoch_enter(t->env->epoch);
     struct lsm_view *v = atomic_load_explicit(&t->view, memory_order_acquire);
     uint32_t now = v ? v->mem_count : 0;
 
+    epoch_leave(g);
     return (now > t->opt.max_buffers ? now : t->opt.max_buffers) + 2;
 }
 
@@ -151,12 +168,13 @@ odb_status tree_plan(struct lsm_tree *t, const struct version_add *add, uint32_t
                      const struct lsm_edit_remove *remove, uint32_t remove_count,
                      struct memtable *flushed, struct tree_change *out)
 {
-    struct lsm_view *now = atomic_load_explicit(&t->view, memory_order_acquire);
     struct tree_change c = {.tree = t, .flushed = flushed};
+    struct lsm_view *now = tree_view_ref(t); /* a switch may replace it meanwhile, */
     odb_status st;
 
-    assert(os_mutex_held(&t->edit_lock)); /* so the version cannot change under us */
+    assert(os_mutex_held(&t->edit_lock)); /* but with the same version */
     st = version_make(now->version, add, add_count, remove, remove_count, &c.next);
+    view_unref(now);
     if (st != ODB_OK)
         return st;
     c.view = view_alloc(t, view_room(t));
@@ -218,9 +236,11 @@ bool tree_publish_empty(struct lsm_tree *t)
     v->version = empty;
     v->mem[0] = (struct lsm_memtable){.mem = mem, .first_lsn = UINT64_MAX};
     v->mem_count = 1;
+    os_mutex_lock(&t->edit_lock);
     os_mutex_lock(&t->view_lock);
     publish(t, v);
     os_mutex_unlock(&t->view_lock);
+    os_mutex_unlock(&t->edit_lock);
     return true;
 }
 
@@ -282,7 +302,8 @@ void lsm_switch(struct lsm_tree *t, uint64_t lsn, uint64_t last_seq)
     now = atomic_load_explicit(&t->view, memory_order_relaxed);
     v = t->spare;
     if (!v || !t->fresh.mem || memtable_count(now->mem[0].mem) == 0 ||
-        v->mem_cap < now->mem_count + 1) {
+        v->mem_cap < now->mem_count + 1 ||
+        (!t->env->is_readonly && now->mem_count >= t->opt.max_buffers)) {
         os_mutex_unlock(&t->view_lock);
         return;
     }

@@ -126,7 +126,8 @@ static void insert_by_key(struct lsm_level *l, struct lsm_file *f)
 
 static odb_status fill_level(struct lsm_level *l, uint32_t level, const struct lsm_level *base,
                              const struct version_add *add, uint32_t add_count,
-                             const struct lsm_edit_remove *remove, uint32_t remove_count)
+                             const struct lsm_edit_remove *remove, uint32_t remove_count,
+                             uint32_t *removed)
 {
     uint32_t room = base ? base->count : 0;
 
@@ -146,8 +147,10 @@ static odb_status fill_level(struct lsm_level *l, uint32_t level, const struct l
     for (uint32_t i = 0; base && i < base->count; i++) {
         struct lsm_file *f = base->files[i];
 
-        if (is_removed(remove, remove_count, level, f->meta.file_no))
+        if (is_removed(remove, remove_count, level, f->meta.file_no)) {
+            (*removed)++;
             continue;
+        }
         file_ref(f);
         l->files[l->count++] = f;
     }
@@ -190,6 +193,7 @@ odb_status version_make(const struct lsm_version *base, const struct version_add
                         uint32_t remove_count, struct lsm_version **out)
 {
     struct lsm_version *v = mem_zalloc(1, sizeof *v);
+    uint32_t removed = 0;
     odb_status st = ODB_OK;
 
     if (!v)
@@ -197,10 +201,13 @@ odb_status version_make(const struct lsm_version *base, const struct version_add
     atomic_init(&v->refs, 1);
     for (uint32_t i = 0; i < LSM_LEVELS && st == ODB_OK; i++) {
         st = fill_level(&v->level[i], i, base ? &base->level[i] : NULL, add, add_count, remove,
-                        remove_count);
+                        remove_count, &removed);
         if (st == ODB_OK)
             st = seal_level(&v->level[i], i);
     }
+    if (st == ODB_OK && removed != remove_count)
+        st = err_set(ODB_CORRUPT, "an edit removes %u tables, of which %u are there", remove_count,
+                     removed);
     if (st != ODB_OK) {
         version_free(v);
         return st;

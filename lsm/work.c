@@ -588,19 +588,18 @@ odb_status tree_merge_range(struct lsm_tree *t, uint32_t level, odb_slice begin,
 odb_status tree_rewrite_deletes(struct lsm_tree *t, uint32_t level, odb_slice begin, odb_slice end,
                                 uint64_t before, bool *found, uint64_t *bytes)
 {
-    struct lsm_view *view = tree_view_ref(t);
-    const struct lsm_level *l = &view->version->level[level];
-    struct picked p = {.view = view, .upper_count = 1, .from = level, .to = level};
+    struct picked p = {.upper_count = 1, .from = level, .to = level};
+    const struct lsm_level *l;
     odb_status st;
 
     *found = false;
     p.file = mem_array(1, sizeof(struct lsm_file *));
-    if (!p.file) {
-        view_unref(view);
+    if (!p.file)
         return err_set(ODB_NOMEM, "out of memory for a merge");
-    }
     os_mutex_lock(&t->sched_lock);
-    st = failure(t);
+    p.view = tree_view_ref(t); /* under the lock: what is not busy in it is still there */
+    l = &p.view->version->level[level];
+    st = t->is_stopping ? err_set(ODB_CANCELLED, "the database is closing") : failure(t);
     for (uint32_t i = 0; i < l->count && !*found && st == ODB_OK; i++) {
         struct lsm_file *f = l->files[i];
 
@@ -639,7 +638,12 @@ static void merge_run(struct exec_job *job)
         st = pick_automatic(t, &p, &found);
     if (found) {
         t->merging++;
-        tree_schedule(t); /* another merge may fit beside this one */
+        tree_schedule(t);      /* another merge may fit beside this one */
+    } else if (st == ODB_OK) { /* in one hold: whoever asks now finds the job free */
+        m->is_queued = false;
+        os_cond_broadcast(&t->sched_wake);
+        os_mutex_unlock(&t->sched_lock);
+        return;
     }
     os_mutex_unlock(&t->sched_lock);
     if (found)
@@ -708,7 +712,7 @@ static void kick_run(struct exec_job *job)
         (struct lsm_tree *)(void *)((char *)job - offsetof(struct lsm_tree, kick_job));
 
     os_mutex_lock(&t->sched_lock);
-    atomic_store_explicit(&t->kick_queued, false, memory_order_relaxed);
+    (void)atomic_exchange_explicit(&t->kick_queued, false, memory_order_acq_rel);
     tree_schedule(t);
     os_cond_broadcast(&t->sched_wake);
     os_mutex_unlock(&t->sched_lock);
@@ -717,7 +721,7 @@ static void kick_run(struct exec_job *job)
 void tree_kick(struct lsm_tree *t)
 {
     if (!t->env->is_readonly &&
-        !atomic_exchange_explicit(&t->kick_queued, true, memory_order_relaxed))
+        !atomic_exchange_explicit(&t->kick_queued, true, memory_order_acq_rel))
         exec_submit(t->env->exec, &t->kick_job);
 }
 
@@ -825,11 +829,12 @@ odb_status lsm_wait_room(struct lsm_tree *t)
 
 odb_status lsm_flush_wait(struct lsm_tree *t)
 {
-    struct lsm_view *v = tree_view_ref(t);
-    uint64_t upto = v->mem[0].first_lsn; /* what was switched out ends here at the latest */
     odb_status st = lsm_resume(t);
+    uint64_t upto;
 
-    view_unref(v);
+    os_mutex_lock(&t->view_lock); /* what was switched out ends here at the latest */
+    upto = atomic_load_explicit(&t->view, memory_order_relaxed)->mem[0].first_lsn;
+    os_mutex_unlock(&t->view_lock);
     os_mutex_lock(&t->sched_lock);
     while (st == ODB_OK && !t->is_stopping && lsm_needed_lsn(t) < upto) {
         tree_schedule(t);
