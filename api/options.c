@@ -6,7 +6,8 @@
  * With a memory budget B the parts are sized from it, for those who set nothing else:
  *
  *     write buffer   B/16, from 64 KiB to 128 MiB      (the budget of cf/ limits all of them together)
- *     cache          B/2
+ *     cache          B/2 less 4 MiB (at least B/4), which merges and the rest of the process need
+ *     workers        two below 64 MiB, and merges are not split
  *     tables         half a write buffer to 64 MiB, first level four of them
  *     ring, log      B/64 and B/4 where that is less than the defaults
  */
@@ -109,13 +110,17 @@ static void options_divide(odb_options *o)
     if (!b)
         return;
     default_u64(&o->write_buffer_size, clamp_u64(b / 16, 64 * KB, 128 * MB));
-    default_u64(&o->cache_size, b / 2);
+    default_u64(&o->cache_size, b / 2 - (b / 4 < 4 * MB ? b / 4 : 4 * MB));
     default_u64(&o->target_file_size, clamp_u64(o->write_buffer_size / 2, 256 * KB, 64 * MB));
     default_u64(&o->level_base_size, 4 * o->target_file_size);
     default_u32(&o->ring_size, clamp_u64(floor_pow2(b / 64), 64 * KB, MB));
     default_u64(&o->log_segment_size, clamp_u64(b / 16, 256 * KB, 64 * MB));
     default_u64(&o->log_limit, clamp_u64(4 * b, 4 * MB, GB));
     default_u32(&o->open_tables, clamp_u64(b / MB * 4, 16, 512));
+    if (b < 64 * MB) {
+        default_u32(&o->background_jobs, 2);
+        default_u32(&o->merge_split, 1);
+    }
 }
 
 /* The caps of what one process can address keep sums in size_t on small machines. */
