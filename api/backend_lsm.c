@@ -16,6 +16,7 @@
 
 struct engine {
     struct cf_set *set;
+    struct engine_observer *observer; /* called now, NULL: none; one change at a time */
     struct event_log *log;
     odb_options opt; /* resolved; `families` is not kept */
 };
@@ -554,6 +555,44 @@ static odb_status engine_size_of_range(void *self, void *family, const odb_range
     return ODB_OK;
 }
 
+/* ---- for what is built on top ---- */
+
+static uint64_t engine_sequence(void *self, void *snapshot)
+{
+    return snapshot ? cf_snapshot_seq(snapshot) : cf_visible_seq(engine_set(self));
+}
+
+struct engine_observer {
+    odb_observer *fn;
+    void *arg;
+};
+
+static void engine_tell(void *arg, uint64_t last_seq, const struct batch *b)
+{
+    const struct engine_observer *o = arg;
+    struct odb_batch shown = {*b, NULL};
+    odb_commit_info info = {last_seq, &shown};
+
+    o->fn(o->arg, &info);
+}
+
+static odb_status engine_observe(void *self, odb_observer *fn, void *arg, uint64_t *since)
+{
+    struct engine *e = self;
+    struct engine_observer *o = NULL;
+
+    if (fn) {
+        o = mem_alloc(sizeof *o);
+        if (!o)
+            return err_set(ODB_NOMEM, "no memory for an observer");
+        *o = (struct engine_observer){fn, arg};
+    }
+    cf_observe(e->set, fn ? engine_tell : NULL, o, since);
+    mem_free(e->observer);
+    e->observer = o;
+    return ODB_OK;
+}
+
 /* ---- life ---- */
 
 static odb_status engine_close(void *self)
@@ -561,6 +600,7 @@ static odb_status engine_close(void *self)
     struct engine *e = self;
     odb_status st = cf_close(e->set);
 
+    mem_free(e->observer);
     event_log_free(e->log);
     mem_free(e);
     return st;
@@ -597,6 +637,8 @@ static const odb_backend_ops engine_ops = {
     .stats = engine_stats,
     .tables = engine_tables,
     .size_of_range = engine_size_of_range,
+    .sequence = engine_sequence,
+    .observe = engine_observe,
 };
 
 static struct cf_set_options engine_set_options(struct os *os, const odb_options *o,

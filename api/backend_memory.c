@@ -68,6 +68,8 @@ struct map {
     struct map_moment moments; /* a ring with a dummy, oldest first */
     uint64_t dice;
     uint64_t commits, ops, bytes_in;
+    odb_observer *observer; /* NULL: none */
+    void *observer_arg;
 };
 
 /* One write of a batch, prepared. */
@@ -348,6 +350,8 @@ static odb_status map_commit_locked(struct map *m, const odb_batch *b, uint64_t 
         odb_batch_each(b, map_batch_apply, &pass);
         odb_batch_each(b, map_batch_prune, &pass);
         m->commits++;
+        if (m->observer) /* readers wait for the lock: nobody sees the commit yet */
+            m->observer(m->observer_arg, &(odb_commit_info){m->seq, b});
     } else {
         while (pass.count-- > 0) {
             mem_free(pass.pending[pass.count].version);
@@ -372,18 +376,16 @@ static odb_status map_write_batch(void *self, const odb_batch *b, const odb_writ
 
 static odb_status map_write_one(struct map *m, struct map_family *f, const odb_op *op)
 {
-    struct map_pending pending;
-    odb_status st;
+    struct odb_batch one = {{{NULL, 0, 0}, 0}, NULL};
+    odb_status st = op->is_delete ? batch_delete(&one.ops, f->id, op->key)
+                                  : batch_put(&one.ops, f->id, op->key, op->value);
 
-    os_mutex_lock(&m->lock);
-    st = f->is_dropped ? err_set(ODB_NO_FAMILY, "family '%s' was dropped", f->name)
-                       : map_prepare(m, f, op, &pending);
     if (st == ODB_OK) {
-        map_apply(m, &pending, op->key);
-        map_prune(m, f, map_find(f, op->key));
-        m->commits++;
+        os_mutex_lock(&m->lock);
+        st = map_commit_locked(m, &one, SEQ_MAX);
+        os_mutex_unlock(&m->lock);
     }
-    os_mutex_unlock(&m->lock);
+    batch_release(&one.ops);
     return st;
 }
 
@@ -796,6 +798,32 @@ static odb_status map_stats(void *self, void *family, odb_stats_t *out)
     return ODB_OK;
 }
 
+static uint64_t map_sequence(void *self, void *snapshot)
+{
+    struct map *m = self;
+    const struct map_moment *at = snapshot;
+    uint64_t seq;
+
+    if (at)
+        return at->seq;
+    os_mutex_lock(&m->lock);
+    seq = m->seq;
+    os_mutex_unlock(&m->lock);
+    return seq;
+}
+
+static odb_status map_observe(void *self, odb_observer *fn, void *arg, uint64_t *since)
+{
+    struct map *m = self;
+
+    os_mutex_lock(&m->lock);
+    m->observer = fn;
+    m->observer_arg = arg;
+    *since = m->seq;
+    os_mutex_unlock(&m->lock);
+    return ODB_OK;
+}
+
 static odb_status map_close(void *self)
 {
     struct map *m = self;
@@ -834,6 +862,8 @@ static const odb_backend_ops map_ops = {
     .begin_transaction = map_snapshot_new,
     .commit_transaction = map_commit_transaction,
     .stats = map_stats,
+    .sequence = map_sequence,
+    .observe = map_observe,
 };
 
 odb_status odb_backend_memory(odb_backend *out)

@@ -136,6 +136,7 @@ static void db_handle_free(odb_db *db)
         next = cf->next;
         mem_free(cf);
     }
+    mem_free(db->observers);
     os_mutex_destroy(&db->lock);
     mem_free(db);
 }
@@ -199,6 +200,7 @@ odb_status odb_close(odb_db *db)
         return ODB_OK;
     if (api_is_forked(db))
         return api_refuse_handle(db); /* its threads are not here: nothing can be freed safely */
+    hooks_close(db);
     st = db->ops.close(db->self);
     db_handle_free(db);
     return st;

@@ -34,7 +34,9 @@ struct odb_db {
     uint64_t fork_count;
     odb_cf *default_cf;
     struct os_mutex lock;
-    odb_cf *families ODB_GUARDED(lock); /* in order of creation; dropped ones too */
+    odb_cf *families ODB_GUARDED(lock);                /* in order of creation; dropped ones too */
+    struct observer_list *observers ODB_GUARDED(lock); /* api/hooks.c; the backend has it, too */
+    _Atomic(struct attachment *) attached;             /* stored under the lock, release; acquire */
 };
 
 struct odb_snapshot {
@@ -136,6 +138,11 @@ struct api_bounds {
 
 ODB_MUST_CHECK odb_status api_bounds_init(struct api_bounds *b, const odb_range *range);
 void api_bounds_release(struct api_bounds *b);
+
+/* ---- api/hooks.c ---- */
+
+/* Close what is attached, the newest first. The observers' list is freed with the handle. */
+void hooks_close(odb_db *db);
 
 /* ---- api/txn.c ---- */
 

@@ -18,6 +18,7 @@
 #define ODB_BACKEND_H
 
 #include "api/odb_batch.h"
+#include "api/odb_hooks.h"
 #include "api/odb_iter.h"
 #include "api/odb_options.h"
 #include "api/odb_stats.h"
@@ -131,6 +132,13 @@ typedef struct odb_backend_ops {
     odb_status (*tables)(void *self, void *family, void (*each)(void *arg, const odb_table *table),
                          void *arg);
     odb_status (*size_of_range)(void *self, void *family, const odb_range *range, uint64_t *out);
+
+    /* ---- for what is built on top: see api/odb_hooks.h ---- */
+    /* The number of the newest commit seen at a moment. */
+    uint64_t (*sequence)(void *self, void *snapshot);
+    /* Call `fn` for every commit numbered above *since, in the place of who was called before; NULL:
+     * nobody. On return the one before is not inside a call, nor will be. */
+    odb_status (*observe)(void *self, odb_observer *fn, void *arg, uint64_t *since);
 } odb_backend_ops;
 
 /* The moves of a walk. Each sets key, value, is_valid and status of the head below, and returns

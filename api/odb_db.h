@@ -40,8 +40,8 @@ typedef struct odb_iter odb_iter;         /* api/odb_iter.h */
  * ODB_DENIED, ODB_NOSPACE, ODB_IO, ODB_LIMIT, ODB_NOMEM. */
 ODB_API ODB_MUST_CHECK odb_status odb_open(const char *dir, const odb_options *opt, odb_db **out);
 
-/* Wait for background work, make everything written durable, and free the handle: it is gone on
- * every outcome but ODB_FORKED. Iterators, values, snapshots and transactions must have been
+/* Close what is attached (api/odb_hooks.h), wait for background work, make everything written durable,
+ * and free the handle: it is gone on every outcome but ODB_FORKED. Iterators, values, snapshots and transactions must have been
  * released before, and no other thread may be inside a call. NULL is fine. Returns the first error
  * that background work met since the open. */
 ODB_API odb_status odb_close(odb_db *db);

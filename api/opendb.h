@@ -34,6 +34,7 @@
  *     api/odb_txn.h      transactions
  *     api/odb_options.h  tuning
  *     api/odb_stats.h    looking in
+ *     api/odb_hooks.h    watching commits, for what is built on top
  *     api/odb_backend.h  another engine below the same calls
  *
  * Rules that hold everywhere
@@ -61,6 +62,7 @@
 #include "api/odb_iter.h"
 #include "api/odb_txn.h"
 #include "api/odb_stats.h"
+#include "api/odb_hooks.h"
 #include "api/odb_backend.h"
 
 #endif

@@ -254,6 +254,41 @@ odb_status api_txn_find(odb_txn *t, const odb_cf *cf, odb_slice key, odb_slice *
     return ODB_OK;
 }
 
+odb_db *odb_txn_db(const odb_txn *t)
+{
+    return t ? t->db : NULL;
+}
+
+odb_status odb_txn_pending(odb_txn *t, odb_cf *cf, const odb_range *range,
+                           bool (*each)(void *arg, const odb_op *op), void *arg)
+{
+    struct api_bounds bounds = {0};
+    odb_status st = txn_check(t);
+
+    if (st == ODB_OK)
+        st = api_check_cf(t->db, &cf);
+    if (st == ODB_OK && !each)
+        st = api_refuse_null("the function to call");
+    if (st != ODB_OK)
+        return st;
+    st = api_bounds_init(&bounds, range);
+    if (st == ODB_OK && !bounds.is_empty) {
+        size_t at = txn_lower_bound(t, cf->id, bounds.range.lower);
+
+        for (; at < t->count && t->writes[at].family == cf->id; at++) {
+            const struct txn_write *w = &t->writes[at];
+            odb_op op = {w->is_delete, w->family, txn_write_key(t, w), txn_write_value(t, w)};
+
+            if (bounds.range.upper.data && odb_slice_compare(op.key, bounds.range.upper) >= 0)
+                break;
+            if (!each(arg, &op))
+                break;
+        }
+    }
+    api_bounds_release(&bounds);
+    return st;
+}
+
 /* ---- iterators ---- */
 
 struct txn_entry {

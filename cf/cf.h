@@ -86,6 +86,14 @@ ODB_MUST_CHECK odb_status cf_commit(struct cf_set *s, const struct batch *b,
 ODB_MUST_CHECK odb_status cf_commit_if_unchanged(struct cf_set *s, const struct batch *b,
                                                  const struct cf_snapshot *since,
                                                  const struct cf_write *how);
+/* Told of every commit, one at a time and in order, when it is in the log and before anyone sees it:
+ * the number of its last operation, and its operations. It may neither fail nor call the set. */
+typedef void cf_observer(void *arg, uint64_t last_seq, const struct batch *b);
+/* From now on tell `fn` and nobody else; NULL: nobody. Of the commits, exactly those above *since are
+ * told. On return whoever was told before is not inside a call, nor will be. Waits for the commits
+ * under way, and makes those that come wait. */
+void cf_observe(struct cf_set *s, cf_observer *fn, void *arg, uint64_t *since);
+
 /* Everything committed so far survives a power cut. */
 ODB_MUST_CHECK odb_status cf_sync(struct cf_set *s);
 

@@ -34,6 +34,9 @@
  *  7. ODB_NOSPACE and its like from the log: nothing was appended, nothing is applied, and the next
  *     commit tries again.
  *
+ *  8. The observer is called by the holder of the token, before visible_seq moves over what it is told
+ *     of: in order, by one thread at a time.
+ *
  * Threads: any number. Sleeping is for those who wait long: first a spin, then yields, then the
  * condition variable. Waiters count themselves before they look at `published`, the publisher looks at
  * the count after it has stored `published`, all sequentially consistent: one of them sees the other.
@@ -102,6 +105,16 @@ static void commit_wake(struct cf_set *s)
     os_mutex_unlock(&s->publish_lock);
 }
 
+/* By the holder of the token: the commit waits, so its bytes are there. */
+static void commit_tell(const struct cf_set *s, const struct commit_slot *slot)
+{
+    const struct commit *c = slot->commit;
+    struct batch b = {{(uint8_t *)(uintptr_t)c->payload.data, c->payload.size, c->payload.size},
+                      c->ops};
+
+    s->observer(s->observer_arg, slot->last_seq, &b);
+}
+
 /* The ticket's work is over: hand it to the token. */
 static void commit_complete(struct cf_set *s, uint64_t ticket, bool has_failed)
 {
@@ -114,6 +127,8 @@ static void commit_complete(struct cf_set *s, uint64_t ticket, bool has_failed)
         uint64_t last = slot->last_seq;
 
         s->is_frozen |= slot->is_failed;
+        if (ODB_UNLIKELY(s->observer != NULL) && !s->is_frozen)
+            commit_tell(s, slot);
         atomic_store_explicit(&slot->state, SLOT_EMPTY, memory_order_relaxed);
         if (!s->is_frozen)
             atomic_store_explicit(&s->visible_seq, last, memory_order_release);
@@ -152,6 +167,18 @@ void commit_settle(struct cf_set *s)
     tickets = s->next_ticket;
     os_mutex_unlock(&s->commit_lock);
     commit_wait_published(s, tickets);
+}
+
+/* Nobody who is under way needs commit_lock any more: they get through while we hold it. */
+void cf_observe(struct cf_set *s, cf_observer *fn, void *arg, uint64_t *since)
+{
+    os_mutex_lock(&s->commit_lock);
+    while (atomic_load(&s->published) != s->next_ticket)
+        os_thread_yield();
+    s->observer = fn;
+    s->observer_arg = arg;
+    *since = atomic_load_explicit(&s->visible_seq, memory_order_acquire);
+    os_mutex_unlock(&s->commit_lock);
 }
 
 /* lsm_env.wait_visible. When a commit up to `seq` has failed this returns too; what was flushed then
@@ -343,6 +370,7 @@ static odb_status commit_enter(struct commit *c)
     c->ticket = s->next_ticket++;
     slot = commit_slot_of(s, c->ticket);
     slot->last_seq = s->next_seq - 1;
+    slot->commit = c;
     s->commits++;
     s->bytes_in += c->payload.size;
     return ODB_OK;

@@ -53,9 +53,10 @@ struct cf_table {
 /* One ticket's place in the queue; commit.c tells the life of `state`. */
 struct commit_slot {
     _Atomic uint32_t state;
-    bool is_failed;    /* the ticket's, until it is done; then the publisher's */
-    uint64_t last_seq; /* likewise; stored under commit_lock */
-    char pad[48];      /* neighbours are written by other threads */
+    bool is_failed;              /* the ticket's, until it is done; then the publisher's */
+    uint64_t last_seq;           /* likewise; stored under commit_lock */
+    const struct commit *commit; /* likewise; it waits until it is published */
+    char pad[40];                /* neighbours are written by other threads */
 };
 
 struct cf_snapshot {
@@ -114,6 +115,8 @@ struct cf_set {
     _Atomic uint64_t visible_seq; /* readers start here; release, by the holder of the token */
     _Atomic uint64_t published;   /* tickets passed by the token; sequentially consistent */
     bool is_frozen;               /* the token holder's: a ticket failed, nothing after it shows */
+    cf_observer *observer; /* the token holder's; set under commit_lock with no commit under way */
+    void *observer_arg;    /* likewise */
     char line_of_waiters[64];
     _Atomic uint32_t waiters; /* threads asleep; sequentially consistent */
     struct os_mutex publish_lock;
