@@ -6,11 +6,13 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define ODB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define ODB_COLD              __attribute__((cold))
 #define ODB_LIKELY(x)         __builtin_expect(!!(x), 1)
 #define ODB_UNLIKELY(x)       __builtin_expect(!!(x), 0)
 #define ODB_PREFETCH(p)       __builtin_prefetch(p)
 #else
 #define ODB_PRINTF(fmt, args)
+#define ODB_COLD
 #define ODB_LIKELY(x)   (x)
 #define ODB_UNLIKELY(x) (x)
 #define ODB_PREFETCH(p) ((void)(p))
@@ -25,12 +27,12 @@
 /* Remember `fmt` as this thread's error text and return `st`, so that a failing function ends with
  * `return err_set(ODB_INVALID, "key of %zu bytes, at most %d", n, max)`. Never fails itself: too
  * long a text is cut. */
-ODB_MUST_CHECK odb_status err_set(odb_status st, const char *fmt, ...) ODB_PRINTF(2, 3);
+ODB_COLD ODB_MUST_CHECK odb_status err_set(odb_status st, const char *fmt, ...) ODB_PRINTF(2, 3);
 
 /* The one funnel for every claim of corruption: a place for a breakpoint. `file` is the name within
  * the database directory, `off` the offset of the damaged thing, `what` says what is wrong with it.
  * Returns ODB_CORRUPT. */
-ODB_MUST_CHECK odb_status err_corrupt(const char *file, uint64_t off, const char *what);
+ODB_COLD ODB_MUST_CHECK odb_status err_corrupt(const char *file, uint64_t off, const char *what);
 
 /* Copy this thread's error text out and back in: how a failure of a background thread reaches the
  * thread that asks about it. `out` has ERR_TEXT_MAX bytes. */
