@@ -36,6 +36,7 @@
  *     api/odb_stats.h    looking in
  *     api/odb_hooks.h    watching commits, for what is built on top
  *     api/odb_backend.h  another engine below the same calls
+ *     api/odb_models.h   records, edges, vectors: what is built on these calls
  *
  * Rules that hold everywhere
  *
@@ -64,5 +65,6 @@
 #include "api/odb_stats.h"
 #include "api/odb_hooks.h"
 #include "api/odb_backend.h"
+#include "api/odb_models.h"
 
 #endif

@@ -1,14 +1,15 @@
 #!/bin/sh
-# tests/api/test_symbols.sh SOURCE SO ARCHIVE -- every call the public headers declare is exported, and
-# nothing else is: from the shared library and from the archive.
+# tests/api/test_symbols.sh SOURCE SO ARCHIVE HEADER... -- every call the public headers declare is
+# exported, and nothing else is: from the shared library and from the archive.
 set -eu
-src=$1
-declared=$(cd "$src" && cat api/opendb.h api/odb_*.h base/odb_types.h |
+src=$1 so=$2 archive=$3
+shift 3
+declared=$({ cat "$@"; cd "$src" && cat api/opendb.h api/odb_*.h base/odb_types.h; } |
     sed -n '/^ODB_API/,/;/p' | tr '\n' ' ' | tr ';' '\n' |
     sed -n 's/.*ODB_API[^(]*[ *]\(odb_[a-z0-9_]*\)(.*/\1/p' | sort -u)
 [ "$(echo "$declared" | wc -l)" -gt 60 ] || { echo "the headers could not be read"; exit 1; }
 bad=0
-for lib in "$2" "$3"; do
+for lib in "$so" "$archive"; do
     case $lib in *.a) dynamic= ;; *) dynamic=-D ;; esac
     found=$(nm $dynamic -g --defined-only "$lib" | awk 'NF == 3 { sub(/@.*/, "", $3); print $3 }' |
         grep -vE '^(__asan|__odr_asan|__ubsan|__tsan|__gcov|__llvm|_init$|_fini$)' | sort -u)
