@@ -393,8 +393,9 @@ static bool read_document(struct json_reader *r)
             }
             if (!is_first) {
                 if (r->p == r->end || *r->p != ',')
-                    return json_fault(r, r->p, is_object ? "no comma or } behind a member"
-                                                         : "no comma or ] behind an element");
+                    return json_fault(r, r->p,
+                                      is_object ? "no comma or } behind a member"
+                                                : "no comma or ] behind an element");
                 r->p++;
                 json_skip_space(r);
             }

@@ -30,7 +30,7 @@ enum json_type {
 
 struct json_node {
     enum json_type type;
-    uint32_t next;  /* the node behind this one and all inside it: its next sibling, if it has one */
+    uint32_t next; /* the node behind this one and all inside it: its next sibling, if it has one */
     uint32_t count; /* members of an object, elements of an array */
     uint32_t from;  /* where its text begins ... */
     uint32_t to;    /* ... and ends */

@@ -152,8 +152,8 @@ static bool decimal_to_double(struct decimal *a, double *out)
     if (m < (uint64_t)1 << (DBL_MANT_DIG - 1))
         bits = m; /* subnormal: the exponent field is 0 */
     else
-        bits = (m & (((uint64_t)1 << (DBL_MANT_DIG - 1)) - 1)) |
-               (uint64_t)(exp - DBL_MIN_EXP + 1) << (DBL_MANT_DIG - 1);
+        bits = (m & (((uint64_t)1 << (DBL_MANT_DIG - 1)) - 1)) | (uint64_t)(exp - DBL_MIN_EXP + 1)
+                                                                     << (DBL_MANT_DIG - 1);
     memcpy(out, &bits, sizeof bits);
     return true;
 }

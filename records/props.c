@@ -180,8 +180,7 @@ odb_status rec_prop_check(const odb_prop *prop)
     case ODB_PROP_REAL:
         if (isfinite(prop->value.u.real))
             return ODB_OK;
-        return err_set(ODB_INVALID, "property %.*s is not a finite number",
-                       NAME_SHOWN(prop->name));
+        return err_set(ODB_INVALID, "property %.*s is not a finite number", NAME_SHOWN(prop->name));
     case ODB_PROP_TEXT:
     case ODB_PROP_BYTES:
     case ODB_PROP_JSON: break;

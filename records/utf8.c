@@ -26,7 +26,8 @@ size_t utf8_char_len(const uint8_t *p, const uint8_t *end)
             return 0;
         return 3;
     }
-    if (c > 0xF4 || !utf8_is_tail(p, end, 4) || (c == 0xF0 && p[1] < 0x90) || (c == 0xF4 && p[1] >= 0x90))
+    if (c > 0xF4 || !utf8_is_tail(p, end, 4) || (c == 0xF0 && p[1] < 0x90) ||
+        (c == 0xF4 && p[1] >= 0x90))
         return 0;
     return 4;
 }
