@@ -21,7 +21,9 @@
  *   4. IDENTITY.new -> IDENTITY, with its name       a whole database
  *
  * So IDENTITY.new without CURRENT is the one state in which files may be thrown away that look like
- * a database; files without either mean that CURRENT was lost, and nobody may write here.
+ * a database; files without either mean that CURRENT was lost, and nobody may write here. A creation
+ * that begins anew therefore writes over IDENTITY.new and never removes it: what the last attempt
+ * left is still there.
  *
  * Crash: each replacement is write, sync, rename, sync of the directory (C1, C2); a reader finds the
  * old text or the new one, never a mixture.
@@ -183,14 +185,17 @@ bool file_list_has(const struct file_numbers *n, uint64_t no)
 
 /* ---- small files ---- */
 
-/* Write `text` as `name` and sync it; an older file of that name goes first. The name itself becomes
- * durable with the caller's next sync of the directory. */
-static odb_status small_file_write(struct os_dir *dir, const char *name, const char *text)
+/* Write `text` as `name` and sync it. An older file of that name goes first, or is written `over` and
+ * never out of sight. The name itself becomes durable with the caller's next sync of the directory. */
+static odb_status small_file_write(struct os_dir *dir, const char *name, const char *text,
+                                   bool over)
 {
     struct os_file *f = NULL;
-    odb_status st = os_remove(dir, name);
+    odb_status st = over ? os_open(dir, name, OS_WRITE, &f) : os_remove(dir, name);
 
-    if (st == ODB_OK || st == ODB_ABSENT)
+    if (st == ODB_OK && over)
+        st = os_truncate(f, 0);
+    else if (st == ODB_OK || st == ODB_ABSENT)
         st = os_open(dir, name, OS_WRITE | OS_CREATE, &f);
     if (st == ODB_OK)
         st = os_write(f, 0, text, strlen(text));
@@ -264,7 +269,7 @@ odb_status identity_write_new(struct os_dir *dir, const struct identity *id)
     odb_status st;
 
     identity_text(id, text);
-    st = small_file_write(dir, IDENTITY_NEW_NAME, text);
+    st = small_file_write(dir, IDENTITY_NEW_NAME, text, true);
     if (st == ODB_OK)
         st = os_dir_sync(dir); /* the sign of a creation stands before the first thing created */
     return st;
@@ -317,7 +322,7 @@ odb_status current_switch(struct os_dir *dir, uint64_t db_id, uint64_t no, bool 
 
     *is_tried = false;
     current_text(db_id, no, text);
-    st = small_file_write(dir, CURRENT_NEW_NAME, text);
+    st = small_file_write(dir, CURRENT_NEW_NAME, text, false);
     if (st != ODB_OK)
         return st;
     *is_tried = true; /* whatever rename says: a server may have done it and lost the answer */

@@ -103,7 +103,9 @@ struct sim_call {
     uint64_t op_no;
     uint64_t off, len;
     const char *name;
-    bool dies_here; /* this is the operation of the crash */
+    bool dies_here;           /* this is the operation of the crash */
+    struct sim_inode *writes; /* what a crash inside would leave parts of `bytes` in */
+    const void *bytes;
 };
 
 static void sim_record_add(const struct sim_call *c, odb_status st)
@@ -136,9 +138,12 @@ ODB_UNCHECKED static odb_status sim_begin(struct sim_call *c)
     fault = s->fault;
     arg = s->fault_arg;
     if (fault && !s->is_dead) {
+        s->flight =
+            (struct sim_flight){c->writes, c->op, c->op_no, c->off, (size_t)c->len, c->bytes};
         os_mutex_unlock(&s->lock);
         st = fault(arg, c->op, c->name, c->op_no);
         os_mutex_lock(&s->lock);
+        s->flight.inode = NULL;
     }
     if (!s->is_dead && s->crash_at && c->op_no >= s->crash_at) {
         s->is_dead = true;
@@ -498,9 +503,15 @@ static odb_status sim_read(struct os_file *f, uint64_t off, void *data, size_t l
 static odb_status sim_write(struct os_file *f, uint64_t off, const void *data, size_t len)
 {
     struct sim *s = sim_of(f->os);
-    struct sim_call c = {.s = s, .op = SIM_WRITE, .off = off, .len = len, .name = f->name};
-    odb_status st = sim_begin(&c);
     struct sim_inode *ino = sim_inode_of(f);
+    struct sim_call c = {.s = s,
+                         .op = SIM_WRITE,
+                         .off = off,
+                         .len = len,
+                         .name = f->name,
+                         .writes = len ? ino : NULL,
+                         .bytes = data};
+    odb_status st = sim_begin(&c);
     size_t n = len;
 
     if (c.dies_here && len > 0)
@@ -603,6 +614,8 @@ static void sim_ring_spy(struct os_ring *r, uint64_t pos, size_t len)
     odb_status st;
 
     os_ring_read(r, pos, bytes, len);
+    c.writes = len ? ino : NULL;
+    c.bytes = bytes;
     st = sim_begin(&c);
     if (c.dies_here && len > 0)
         sim_inode_pend(ino, SIM_RING_STORE, c.op_no, pos, bytes, len)->in_flight = true;
@@ -839,6 +852,11 @@ void sim_set_fault(struct os *os, odb_status (*fault)(void *, enum sim_op, const
         s->fault = fault;
         s->fault_arg = arg;
     });
+}
+
+void sim_set_failed_sync_reverts(struct os *os, bool yes)
+{
+    SIM_CONTROL(os, s->sync_reverts = yes);
 }
 
 void sim_set_capacity(struct os *os, uint64_t bytes)

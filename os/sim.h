@@ -88,6 +88,9 @@ bool sim_log_get(struct os *os, uint64_t i, struct sim_record *out);
 void sim_set_fault(struct os *os,
                    odb_status (*fault)(void *arg, enum sim_op op, const char *name, uint64_t op_no),
                    void *arg);
+/* What a file shows after a failed sync: what was written, as on ext4 and XFS (the default), or what
+ * the medium holds, as on file systems that drop the pages. */
+void sim_set_failed_sync_reverts(struct os *os, bool yes);
 /* At most that many bytes in all files (in blocks of 4 KiB), UINT64_MAX at first. */
 void sim_set_capacity(struct os *os, uint64_t bytes);
 
@@ -112,7 +115,11 @@ enum sim_model {
     SIM_M4, /* adversarial: each 4 KiB piece of a write and each directory operation is kept or lost
                by itself, the last write torn at 512 bytes, sizes of any moment, and what a grown file
                got without being written reads as zeros, garbage or bytes of removed files */
-    SIM_MODELS,
+    SIM_MODELS, /* those above keep what was synced; this one does not: */
+    SIM_M5 =
+        SIM_MODELS, /* no power-safe overwrite: nothing pending is kept (even seeds) or all of it
+                            (odd), and the 4 KiB blocks under the last write are garbage, with what
+                            was synced in them before */
 };
 /* In M2, M3 and M4 each page of a ring is as it was at some moment since the last sync at which the
  * kernel might have written it back, or torn at 512 bytes between such. */
@@ -121,6 +128,12 @@ enum sim_model {
  * operations count from 1. `os` stays as it is, and need not be dead: an image of a live disk is one
  * of a crash before its next operation. */
 struct os *sim_image(struct os *os, enum sim_model model, uint64_t seed);
+/* For the fault hook: the same, of a crash inside the operation that it is being asked about, if that
+ * is a write or a ring store. */
+struct os *sim_image_inside(struct os *os, enum sim_model model, uint64_t seed);
+/* The process died between two operations and the kernel goes on: pages and names stay as pending as
+ * they were, and what failed syncs lost stays readable. The next process's operations count on. */
+struct os *sim_restart(struct os *os);
 
 /* One thing that a power cut may or may not have spared. */
 struct sim_piece {

@@ -98,9 +98,13 @@ void sim_data_release(struct sim_data *d)
 
 void sim_data_copy(struct sim_data *to, const struct sim_data *from)
 {
-    struct sim_data made = {sim_mem(from->count * sizeof *made.block), from->count, from->size};
+    struct sim_data made = {NULL, from->count, from->size};
 
-    for (size_t i = 0; i < from->count; i++) {
+    while (made.count > 0 && !from->block[made.count - 1])
+        made.count--;
+    if (made.count > 0)
+        made.block = sim_mem(made.count * sizeof *made.block);
+    for (size_t i = 0; i < made.count; i++) {
         made.block[i] = from->block[i];
         sim_block_ref(made.block[i]);
     }

@@ -50,8 +50,8 @@ static bool sim_keep_piece(struct sim_choice *c, uint64_t op_no, enum sim_op op,
         if (op != SIM_WRITE)
             return op_no <= c->cut;
         return sim_rng_below(&c->rng, 2) == 0;
-    case SIM_M4:
-    case SIM_MODELS: break;
+    case SIM_M5: return op_no <= c->cut;
+    case SIM_M4: break;
     }
     return sim_rng_below(&c->rng, 2) == 0;
 }
@@ -122,7 +122,7 @@ static void sim_apply_write(struct sim_choice *c, struct sim_data *d, const stru
             next = end;
         len = (size_t)(next - off);
         kept = sim_keep_piece(c, p->op_no, SIM_WRITE, name, off, len);
-        if (!c->keep && c->model != SIM_M2 && c->model != SIM_M1) {
+        if (!c->keep && c->model != SIM_M2 && c->model != SIM_M1 && c->model != SIM_M5) {
             if (off >= d->size)
                 continue;
             if (len > d->size - off)
@@ -162,6 +162,26 @@ static void sim_apply_pending(struct sim_choice *c, struct sim_data *d, const st
         if (!c->keep && sized)
             sim_grow(c, d, p->off + p->len, fill);
         sim_apply_write(c, d, p, ino->name);
+    }
+}
+
+/* Under the last write lies garbage, however much of that was synced before. */
+static void sim_spoil_last_write(struct sim_choice *c, struct sim_data *d,
+                                 const struct sim_inode *ino)
+{
+    for (size_t i = 0; i < ino->pend_count; i++) {
+        const struct sim_pend *p = &ino->pend[i];
+        uint64_t at, end;
+
+        if (p->op != SIM_WRITE || p->op_no != c->last_write)
+            continue;
+        at = p->off / SIM_BLOCK * SIM_BLOCK;
+        end = (p->off + p->len + SIM_BLOCK - 1) / SIM_BLOCK * SIM_BLOCK;
+        for (; at < end && at < d->size; at += 8) {
+            uint64_t r = sim_rng(&c->rng);
+
+            sim_data_write(d, at, &r, d->size - at < 8 ? (size_t)(d->size - at) : 8);
+        }
     }
 }
 
@@ -223,6 +243,8 @@ static void sim_survive(struct sim_choice *c, struct sim_data *d, const struct s
         sim_survive_ring(c, d, ino);
     else if (sim_data_copy(d, &ino->durable), c->model != SIM_M0 || c->keep)
         sim_apply_pending(c, d, ino);
+    if (c->model == SIM_M5 && !ino->is_ring)
+        sim_spoil_last_write(c, d, ino);
 }
 
 /* ---- failed syncs ---- */
@@ -237,6 +259,8 @@ void sim_inode_fail_sync(struct sim *s, struct sim_inode *ino)
     ino->durable = d;
     if (ino->is_ring)
         sim_data_copy(&ino->flushed, &ino->durable);
+    if (s->sync_reverts && !ino->is_ring)
+        sim_data_copy(&ino->live, &ino->durable);
     ino->has_lost = true;
     sim_inode_clear(ino);
 }
@@ -293,6 +317,8 @@ static void sim_choice_prepare(struct sim_choice *c, uint64_t seed)
     c->cut = k ? ops[k - 1] : 0;
     if (c->model == SIM_M0)
         c->cut = 0;
+    if (c->model == SIM_M5)
+        c->cut = seed % 2 ? UINT64_MAX : 0;
     for (const struct sim_inode *i = c->s->inodes; i; i = i->next)
         for (size_t p = 0; p < i->pend_count; p++)
             if (i->pend[p].op == SIM_WRITE && i->pend[p].op_no > c->last_write)
@@ -345,6 +371,22 @@ static void sim_image_inode(struct sim_choice *c, struct sim *to, const struct s
     sim_data_release(&d);
 }
 
+/* The rest of the machine, for the next process. */
+static void sim_inherit(struct sim *to, const struct sim *s)
+{
+    to->now_ns = s->now_ns + 1000000000;
+    to->capacity = s->capacity;
+    to->no_ring = s->no_ring;
+    to->sync_reverts = s->sync_reverts;
+    to->rng_user = s->rng_user; /* images of one moment draw the same numbers: what differs between
+                                   their futures is what they kept */
+    to->trash_at = s->trash_at;
+    for (size_t i = 0; i < SIM_TRASH; i++) {
+        to->trash[i] = s->trash[i];
+        sim_block_ref(to->trash[i]);
+    }
+}
+
 static struct os *sim_image_make(struct sim_choice *c, uint64_t seed)
 {
     struct sim *s = c->s, *to = sim_bare(hash_mix(s->seed, seed));
@@ -353,14 +395,7 @@ static struct os *sim_image_make(struct sim_choice *c, uint64_t seed)
 
     os_mutex_lock(&s->lock);
     sim_choice_prepare(c, seed);
-    to->now_ns = s->now_ns + 1000000000;
-    to->capacity = s->capacity;
-    to->no_ring = s->no_ring;
-    to->trash_at = s->trash_at;
-    for (size_t i = 0; i < SIM_TRASH; i++) {
-        to->trash[i] = s->trash[i];
-        sim_block_ref(to->trash[i]);
-    }
+    sim_inherit(to, s);
     for (struct sim_node *n = s->nodes; n; n = n->next)
         dirs++;
     names = sim_mem(dirs * sizeof *names);
@@ -383,6 +418,87 @@ struct os *sim_image(struct os *os, enum sim_model model, uint64_t seed)
     struct sim_choice c = {.s = (struct sim *)(void *)os, .model = model};
 
     return sim_image_make(&c, seed);
+}
+
+struct os *sim_image_inside(struct os *os, enum sim_model model, uint64_t seed)
+{
+    struct sim *s = (struct sim *)(void *)os;
+    const struct sim_flight *f = &s->flight;
+    struct os *image;
+
+    if (f->inode)
+        sim_inode_pend(f->inode, f->op, f->op_no, f->off, f->bytes, f->len)->in_flight = true;
+    image = sim_image(os, model, seed);
+    if (f->inode)
+        sim_mem_free(f->inode->pend[--f->inode->pend_count].bytes);
+    return image;
+}
+
+/* ---- the same kernel, another process ---- */
+
+static void sim_restart_inode(struct sim *to, struct sim_inode *ino, struct sim_inode **map,
+                              size_t at)
+{
+    struct sim_inode *made = sim_inode_new(to, ino->name);
+
+    map[at] = made;
+    made->refs = 1; /* until the names are there */
+    made->is_ring = ino->is_ring;
+    made->has_lost = ino->has_lost;
+    made->links = ino->links;
+    sim_data_copy(&made->live, &ino->live);
+    sim_data_copy(&made->durable, &ino->durable);
+    sim_data_copy(&made->flushed, &ino->flushed);
+    for (size_t i = 0; i < ino->pend_count; i++) {
+        const struct sim_pend *p = &ino->pend[i];
+
+        (void)sim_inode_pend(made, p->op, p->op_no, p->off, p->bytes, p->len);
+    }
+}
+
+/* What `ino` of the dead process's disk became. */
+static struct sim_inode *sim_restarted(const struct sim *from, struct sim_inode **map,
+                                       const struct sim_inode *ino)
+{
+    size_t at = 0;
+
+    for (const struct sim_inode *i = from->inodes; i != ino; i = i->next)
+        at++;
+    return map[at];
+}
+
+struct os *sim_restart(struct os *os)
+{
+    struct sim *s = (struct sim *)(void *)os, *to = sim_bare(s->seed + 1);
+    struct sim_inode **map;
+    size_t count = 0, at = 0;
+
+    os_mutex_lock(&s->lock);
+    sim_inherit(to, s);
+    to->ops = s->ops;
+    for (const struct sim_inode *i = s->inodes; i; i = i->next)
+        count++;
+    map = sim_mem(count * sizeof *map);
+    for (struct sim_inode *i = s->inodes; i; i = i->next)
+        sim_restart_inode(to, i, map, at++);
+    for (const struct sim_node *n = s->nodes; n; n = n->next) {
+        struct sim_node *made = sim_node_new(to, n->path);
+
+        for (size_t i = 0; i < n->live.count; i++)
+            sim_entries_set(to, &made->live, n->live.e[i].name,
+                            sim_restarted(s, map, n->live.e[i].inode));
+        for (size_t i = 0; i < n->durable.count; i++)
+            sim_entries_set(to, &made->durable, n->durable.e[i].name,
+                            sim_restarted(s, map, n->durable.e[i].inode));
+        for (size_t i = 0; i < n->pend_count; i++)
+            sim_node_pend(made, n->pend[i].op, n->pend[i].op_no, n->pend[i].name, n->pend[i].to,
+                          sim_restarted(s, map, n->pend[i].inode));
+    }
+    for (at = 0; at < count; at++)
+        sim_inode_unref(to, map[at]);
+    sim_mem_free(map);
+    os_mutex_unlock(&s->lock);
+    return &to->base;
 }
 
 struct os *sim_image_keep(struct os *os, bool (*keep)(void *arg, const struct sim_piece *piece),

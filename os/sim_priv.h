@@ -115,6 +115,16 @@ struct sim_node {
     unsigned readers;
 };
 
+/* The write or ring store that the fault hook is being asked about. */
+struct sim_flight {
+    struct sim_inode *inode; /* NULL: another kind of operation */
+    enum sim_op op;
+    uint64_t op_no;
+    uint64_t off;
+    size_t len;
+    const void *bytes;
+};
+
 struct sim {
     struct os base;
     struct os_mutex lock; /* RANK_OS; guards all that follows */
@@ -127,6 +137,7 @@ struct sim {
     uint64_t fork_count;
     uint64_t capacity;
     bool no_ring;
+    bool sync_reverts;
     uint64_t ops, mutations, kind[SIM_OP_KINDS];
     uint64_t crash_at;
     bool is_dead;
@@ -135,6 +146,7 @@ struct sim {
     size_t log_count, log_cap;
     odb_status (*fault)(void *, enum sim_op, const char *, uint64_t);
     void *fault_arg;
+    struct sim_flight flight;
 };
 
 struct sim_inode *sim_inode_new(struct sim *s, const char *name);

@@ -871,6 +871,38 @@ static void a_half_made_database_is_begun_anew(void **state)
     opt.os = disk;
 }
 
+/* A creation dies, the next one too, and the third must be possible: what the first left behind must
+ * stay recognisable as the work of a creation. */
+static void a_creation_that_died_twice_is_begun_anew(void **state)
+{
+    uint64_t ops;
+    struct cf_set *s = must_open();
+
+    (void)state;
+    ops = sim_op_count(disk);
+    assert_int_equal(cf_close(s), ODB_OK);
+    for (uint64_t first = 1; first <= ops; first++)
+        for (uint64_t at = 1; at <= ops; at++)
+            for (int model = SIM_M0; model <= SIM_M1; model++) {
+                struct os *os = sim_new(1), *again, *last;
+
+                opt.os = os;
+                sim_crash_at(os, first);
+                assert_int_not_equal(try_open(), ODB_OK);
+                opt.os = again = sim_image(os, (enum sim_model)model, 0);
+                sim_crash_at(again, at);
+                err_ignore(try_open());
+                opt.os = last = sim_image(again, (enum sim_model)model, 0);
+                if (try_open() != ODB_OK)
+                    fail_msg("dead at %llu, then at %llu, M%d: %s", (unsigned long long)first,
+                             (unsigned long long)at, model, odb_error_text());
+                sim_free(last);
+                sim_free(again);
+                sim_free(os);
+            }
+    opt.os = disk;
+}
+
 /* Flip one bit of every so many bytes of every file: the same answers, or an error, never others. */
 static bool flip_each(void *arg, const char *name)
 {
@@ -992,6 +1024,7 @@ int main(void)
         T(a_flush_that_failed_keeps_its_log),
         T(a_missing_file_is_never_made_up_for),
         T(a_half_made_database_is_begun_anew),
+        T(a_creation_that_died_twice_is_begun_anew),
         T(damage_gives_an_error_or_the_same_answer),
         T(a_manifest_of_another_database_is_refused),
     };

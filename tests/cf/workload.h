@@ -57,6 +57,9 @@ struct workload {
     bool may_fail; /* calls are made to fail: go on after a refusal */
     uint32_t refused;
     bool unknown;
+    uint32_t variant;                   /* of the options: some bits of the seed */
+    void (*on_ack)(struct workload *w); /* p.durable has reached p.acked, or the manifest has moved;
+                                           called outside the engine; may be NULL */
 };
 
 static const char *const family_name[FAMILIES] = {"default", "a", "b", "c", "d", "e"};
@@ -114,6 +117,26 @@ static inline struct cf_set_options workload_options(struct os *os)
     return o;
 }
 
+/* The same, as `variant` has it. */
+static inline struct cf_set_options workload_variant(struct os *os, uint32_t variant)
+{
+    struct cf_set_options o = workload_options(os);
+
+    if (variant & 1)
+        o.family.codec = CODEC_LZ4;
+    if (variant & 2)
+        o.ring_size = 1 << 12;
+    if (variant & 4)
+        o.family.write_buffer = 5000;
+    if (variant & 8)
+        o.log_segment_size = 6000;
+    if (variant & 16)
+        o.family.l0_trigger = 4;
+    if (variant & 32)
+        sim_set_ring_supported(os, false);
+    return o;
+}
+
 static inline odb_status workload_find(struct cf_set *s, struct cf *out[FAMILIES])
 {
     for (int f = 0; f < FAMILIES; f++) {
@@ -126,7 +149,7 @@ static inline odb_status workload_find(struct cf_set *s, struct cf *out[FAMILIES
 
 static inline odb_status workload_open(struct workload *w)
 {
-    struct cf_set_options o = workload_options(w->os);
+    struct cf_set_options o = workload_variant(w->os, w->variant);
     odb_status st = cf_open(DB, &o, &w->s);
 
     if (st != ODB_OK)
@@ -200,8 +223,11 @@ static inline odb_status workload_txn(struct workload *w)
         return ODB_IO; /* a store into the ring of a dead process cannot say that it failed */
     if (st == ODB_OK) {
         w->p.acked = t;
-        if (how.durability == CF_FULL)
+        if (how.durability == CF_FULL) {
             w->p.durable = t;
+            if (w->on_ack)
+                w->on_ack(w);
+        }
     } else if (w->may_fail && st != ODB_UNKNOWN) {
         w->p.started = t - 1; /* certainly not there: the number is used again */
         w->refused++;
@@ -222,6 +248,8 @@ static inline odb_status workload_family(struct workload *w)
         st = cf_create(w->s, family_name[f], NULL, &w->cf[f]);
         if (st == ODB_OK)
             w->p.must[f] = true;
+        if (st == ODB_OK && w->on_ack && w->p.durable == w->p.acked)
+            w->on_ack(w);
         return st;
     }
     w->p.must[f] = false;
@@ -235,8 +263,11 @@ static inline odb_status workload_family(struct workload *w)
 
 static inline void workload_durable(struct workload *w, odb_status st)
 {
-    if (st == ODB_OK)
-        w->p.durable = w->p.acked;
+    if (st != ODB_OK)
+        return;
+    w->p.durable = w->p.acked;
+    if (w->on_ack)
+        w->on_ack(w);
 }
 
 static inline odb_status workload_step(struct workload *w)
