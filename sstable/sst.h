@@ -20,6 +20,7 @@
 #include "base/epoch.h"
 #include "os/os.h"
 #include "os/os_thread.h"
+#include "sstable/index.h"
 
 /* What the manifest keeps of a table; the writer fills it in. Owns its two keys. */
 struct sst_meta {
@@ -112,9 +113,30 @@ struct sst_hit {
  * ODB_CORRUPT, ODB_IO, ODB_NOMEM, ODB_LIMIT. */
 ODB_MUST_CHECK odb_status sst_get(struct sst_store *s, struct sst_ref *ref, odb_slice key,
                                   uint64_t hash, uint64_t trailer, struct sst_hit *out);
-/* Start loading what sst_get will look at first, if the table is open: with several tables to ask,
- * their cache misses overlap. Inside an epoch. */
+/* A point read in steps, each of which starts loading what the next one looks at: whoever has several
+ * reads to do takes each step for all of them, and they wait for memory together. All inside one
+ * epoch, with the same ref and key throughout; any step may be left out but sst_probe_begin.
+ *
+ *     sst_prefetch     the filter's line
+ *     sst_probe_begin  half of the index            sst_probe_excludes   the filter
+ *     sst_probe_block  the rest of the index, the block
+ *     sst_probe_get    as sst_get
+ */
+struct sst_probe {
+    struct sst_table *table; /* NULL: not open yet */
+    struct sst_frame *frame; /* NULL: not asked for, or not resident */
+    struct index_step step;
+};
+
 void sst_prefetch(const struct sst_ref *ref, uint64_t hash);
+void sst_probe_begin(const struct sst_ref *ref, odb_slice key, struct sst_probe *out);
+/* True: the key is surely not in this table (and that is counted). */
+bool sst_probe_excludes(struct sst_store *s, const struct sst_ref *ref, uint64_t hash);
+void sst_probe_block(struct sst_probe *p, odb_slice key, uint64_t trailer);
+/* Without asking the filter. */
+ODB_MUST_CHECK odb_status sst_probe_get(struct sst_store *s, struct sst_ref *ref,
+                                        struct sst_probe *p, odb_slice key, uint64_t hash,
+                                        uint64_t trailer, struct sst_hit *out);
 /* Keep the frame of a hit beyond the epoch it was found in; unpin exactly once, any thread. */
 void sst_pin(struct sst_store *s, struct sst_frame *frame);
 void sst_unpin(struct sst_store *s, struct sst_frame *frame);

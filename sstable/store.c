@@ -271,6 +271,13 @@ static odb_status store_open(struct sst_store *s, struct sst_ref *ref, struct ss
     return st;
 }
 
+/* Keep it open a while longer. Writes only when there is news. */
+static inline void store_note_used(struct sst_table *t)
+{
+    if (!atomic_load_explicit(&t->is_used, memory_order_relaxed))
+        atomic_store_explicit(&t->is_used, true, memory_order_relaxed);
+}
+
 odb_status store_table(struct sst_store *s, struct sst_ref *ref, struct sst_table **out)
 {
     struct sst_table *t = atomic_load_explicit(&ref->table, memory_order_acquire);
@@ -281,8 +288,7 @@ odb_status store_table(struct sst_store *s, struct sst_ref *ref, struct sst_tabl
         if (st != ODB_OK)
             return st;
     }
-    if (!atomic_load_explicit(&t->is_used, memory_order_relaxed))
-        atomic_store_explicit(&t->is_used, true, memory_order_relaxed);
+    store_note_used(t);
     *out = t;
     return ODB_OK;
 }
@@ -328,13 +334,65 @@ void sst_prefetch(const struct sst_ref *ref, uint64_t hash)
         filter_prefetch(&t->filter, hash);
 }
 
-odb_status sst_get(struct sst_store *s, struct sst_ref *ref, odb_slice key, uint64_t hash,
-                   uint64_t trailer, struct sst_hit *out)
+void sst_probe_begin(const struct sst_ref *ref, odb_slice key, struct sst_probe *out)
+{
+    struct sst_table *t = atomic_load_explicit(&ref->table, memory_order_acquire);
+
+    out->table = t;
+    out->frame = NULL;
+    if (ODB_UNLIKELY(!t))
+        return;
+    out->step = index_begin(&t->index, key);
+    ODB_PREFETCH(&t->slot[out->step.at]);
+}
+
+bool sst_probe_excludes(struct sst_store *s, const struct sst_ref *ref, uint64_t hash)
+{
+    struct sst_table *t = atomic_load_explicit(&ref->table, memory_order_acquire);
+
+    if (!t || filter_may_contain(&t->filter, hash))
+        return false;
+    store_note_used(t);
+    store_count(s, STORE_FILTER_REJECTS, 1);
+    return true;
+}
+
+void sst_probe_block(struct sst_probe *p, odb_slice key, uint64_t trailer)
+{
+    uint32_t no;
+
+    if (ODB_UNLIKELY(!p->table))
+        return;
+    no = index_end(&p->table->index, &p->step, key, trailer);
+    p->frame = atomic_load_explicit(&p->table->slot[no].frame, memory_order_acquire);
+    if (p->frame)
+        sst_frame_prefetch(p->frame);
+}
+
+/* Look for the key in its block. */
+static void store_find(struct sst_store *s, struct sst_frame *f, odb_slice key, uint64_t hash,
+                       uint64_t trailer, struct sst_hit *out)
+{
+    uint32_t row = block_find(&f->block, key, hash, trailer);
+
+    store_count(s, STORE_FILTER_PASSES, 1);
+    out->is_found = row < f->block.count;
+    if (!out->is_found) {
+        store_count(s, STORE_FILTER_FALSE, 1);
+        return;
+    }
+    out->trailer = block_trailer(&f->block, row);
+    out->value = block_value(&f->block, row);
+    out->frame = f;
+}
+
+/* Not resident, or not even open. */
+static odb_status store_get_slow(struct sst_store *s, struct sst_ref *ref, odb_slice key,
+                                 uint64_t hash, uint64_t trailer, struct sst_hit *out)
 {
     struct sst_table *t;
     struct sst_frame *f;
     bool is_gone;
-    uint32_t row;
     odb_status st;
 
     do {
@@ -350,18 +408,35 @@ odb_status sst_get(struct sst_store *s, struct sst_ref *ref, odb_slice key, uint
         if (st != ODB_OK)
             return st;
     } while (ODB_UNLIKELY(is_gone));
+    store_find(s, f, key, hash, trailer, out);
+    return ODB_OK;
+}
 
-    store_count(s, STORE_FILTER_PASSES, 1);
-    row = block_find(&f->block, key, hash, trailer);
-    out->is_found = row < f->block.count;
-    if (!out->is_found) {
-        store_count(s, STORE_FILTER_FALSE, 1);
+odb_status sst_probe_get(struct sst_store *s, struct sst_ref *ref, struct sst_probe *p,
+                         odb_slice key, uint64_t hash, uint64_t trailer, struct sst_hit *out)
+{
+    if (!p->frame)
+        sst_probe_block(p, key, trailer);
+    if (ODB_UNLIKELY(!p->frame))
+        return store_get_slow(s, ref, key, hash, trailer, out);
+    store_note_used(p->table);
+    sst_frame_touch(p->frame);
+    store_count(s, STORE_BLOCK_HITS, 1);
+    store_find(s, p->frame, key, hash, trailer, out);
+    return ODB_OK;
+}
+
+odb_status sst_get(struct sst_store *s, struct sst_ref *ref, odb_slice key, uint64_t hash,
+                   uint64_t trailer, struct sst_hit *out)
+{
+    struct sst_probe p;
+
+    if (sst_probe_excludes(s, ref, hash)) {
+        out->is_found = false;
         return ODB_OK;
     }
-    out->trailer = block_trailer(&f->block, row);
-    out->value = block_value(&f->block, row);
-    out->frame = f;
-    return ODB_OK;
+    sst_probe_begin(ref, key, &p);
+    return sst_probe_get(s, ref, &p, key, hash, trailer, out);
 }
 
 void sst_pin(struct sst_store *s, struct sst_frame *frame)

@@ -100,7 +100,7 @@ static void table_free(struct sst_table *t)
     os_close(t->file); /* mostly closed long ago */
     index_release(&t->index);
     mem_free(t->filter_bytes);
-    mem_free(t->slot);
+    mem_free(t->slot_memory);
     mem_free(t);
 }
 
@@ -202,9 +202,12 @@ static odb_status table_open_index(struct sst_table *t)
         return err_set(ODB_NOMEM, "out of memory for the index of %s", os_file_name(t->file));
     if (what)
         return table_corrupt(t, t->footer.index_off, what);
-    t->slot = mem_zalloc(t->index.count, sizeof *t->slot);
-    if (!t->slot)
+    t->slot_memory = mem_zalloc(t->index.count + INDEX_LINE / sizeof *t->slot, sizeof *t->slot);
+    if (!t->slot_memory)
         return err_set(ODB_NOMEM, "out of memory for the blocks of %s", os_file_name(t->file));
+    t->slot = (struct sst_slot *)(void *)((uint8_t *)t->slot_memory +
+                                          (INDEX_LINE - (uintptr_t)t->slot_memory % INDEX_LINE) %
+                                              INDEX_LINE);
     return ODB_OK;
 }
 
@@ -250,7 +253,8 @@ odb_status table_open(struct os_dir *dir, const struct table_identity *id, struc
         st = table_open_filter(t, &filter_len);
     if (st != ODB_OK)
         goto done;
-    t->charge = sizeof *t + t->index.footprint + filter_len + t->index.count * sizeof *t->slot;
+    t->charge =
+        sizeof *t + t->index.footprint + filter_len + t->index.count * sizeof *t->slot + INDEX_LINE;
     sst_cache_charge(cache, t->charge);
     *out = t;
     t = NULL;

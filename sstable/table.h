@@ -16,7 +16,8 @@ struct sst_table {
     /* fixed once open */
     struct filter filter;
     struct sst_index index;
-    struct sst_slot *slot; /* one a block; cache.c (1) */
+    struct sst_slot *slot; /* one a block, aligned like the index; cache.c (1) */
+    void *slot_memory;
     struct sst_cache *cache;
     uint64_t salt;
     uint64_t file_no;
