@@ -507,6 +507,9 @@ static odb_status engine_stats(void *self, void *family, odb_stats_t *out)
     out->filter_false = s.filter_false;
     out->tables_opened = s.tables_opened;
     out->blocks_evicted = s.blocks_evicted;
+    out->blocks_unpacked = s.blocks_unpacked;
+    out->key_compares = PROF_READ(PROF_COMPARES);
+    out->bytes_copied = PROF_READ(PROF_COPIED);
     out->background_cpu_ns = s.background_cpu_ns;
     out->recovered_records = s.recovered_records;
     out->recovered_bytes = s.recovered_bytes;

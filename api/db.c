@@ -469,6 +469,7 @@ static void copy_what_fits(odb_slice value, void *buf, size_t cap, size_t *size)
 
     if (n)
         memcpy(buf, value.data, n);
+    PROF_COUNT(PROF_COPIED, n);
     *size = value.size;
 }
 

@@ -58,7 +58,11 @@ typedef struct odb_stats_t {
     uint64_t tables_opened, blocks_evicted;
     uint64_t background_cpu_ns;
     uint64_t recovered_records, recovered_bytes, recovery_ns; /* by the last open */
-    bool has_ring; /* commits go through the commit ring */
+    bool has_ring;            /* commits go through the commit ring */
+    uint64_t blocks_unpacked; /* decompressed, whether kept or not */
+    /* Of the calling thread, over all databases, and only in builds with -Dprofile=true: keys compared
+     * byte by byte, and bytes of keys and values copied. Else 0. */
+    uint64_t key_compares, bytes_copied;
 } odb_stats_t;
 
 /* One family, or all with NULL. ODB_INVALID when `size` is 0. */

@@ -1,6 +1,7 @@
 #include "base/buf.h"
 
 #include "base/alloc.h"
+#include "base/prof.h"
 
 #define BUF_MIN 64
 
@@ -39,6 +40,7 @@ odb_status buf_append(struct buf *b, const void *data, size_t len)
 
     if (st == ODB_OK && len) {
         memcpy(b->p + b->len, data, len);
+        PROF_COUNT(PROF_COPIED, len);
         b->len += len;
     }
     return st;

@@ -8,6 +8,7 @@
 #define ODB_BASE_IKEY_H
 
 #include "base/coding.h"
+#include "base/prof.h"
 
 #define SEQ_MAX ((UINT64_C(1) << 56) - 1)
 
@@ -65,6 +66,7 @@ static inline int key_compare(const uint8_t *a, size_t a_len, const uint8_t *b, 
     size_t n = a_len < b_len ? a_len : b_len;
     int c = n ? memcmp(a, b, n) : 0;
 
+    PROF_COUNT(PROF_COMPARES, 1);
     return c ? c : (a_len > b_len) - (a_len < b_len);
 }
 

@@ -5,10 +5,16 @@
  */
 #include "base/status.h"
 
+#include "base/prof.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
 static _Thread_local char err_text[ERR_TEXT_MAX];
+
+#ifdef ODB_PROFILE
+_Thread_local uint64_t prof_counts[PROF_COUNTERS];
+#endif
 
 const char *odb_status_name(odb_status st)
 {

@@ -18,7 +18,8 @@
 
 /* ---- what an engine counted, for --profile ---- */
 
-/* Name, and what one of it is. An engine leaves what it cannot count at BENCH_UNCOUNTED. */
+/* Name, and what one of it is. An engine leaves what it cannot count at BENCH_UNCOUNTED; the last three
+ * the kernel counts, of the whole process. */
 #define BENCH_COUNTERS(X)                                                                          \
     X(blocks_read, "blocks read from files")                                                       \
     X(blocks_decompressed, "blocks decompressed")                                                  \
@@ -29,7 +30,9 @@
     X(comparisons, "keys compared")                                                                \
     X(bytes_copied, "bytes of keys and values copied")                                             \
     X(bytes_read, "bytes read from files")                                                         \
-    X(system_calls, "system calls of the engine")
+    X(reads, "read system calls")                                                                  \
+    X(writes, "write system calls")                                                                \
+    X(waits, "times a thread had to wait")
 
 enum bench_counter {
 #define BENCH_COUNTER_ENUM(name, help) BENCH_COUNTER_##name,

@@ -308,6 +308,11 @@ static void counts(void *session, struct bench_counts *out)
     out->n[BENCH_COUNTER_blocks_read] = st.block_reads;
     out->n[BENCH_COUNTER_cache_hits] = st.block_hits;
     out->n[BENCH_COUNTER_bytes_read] = st.bytes_read;
+    out->n[BENCH_COUNTER_blocks_decompressed] = st.blocks_unpacked;
+#ifdef ODB_PROFILE
+    out->n[BENCH_COUNTER_comparisons] = st.key_compares;
+    out->n[BENCH_COUNTER_bytes_copied] = st.bytes_copied;
+#endif
     out->n[BENCH_COUNTER_filter_checks] = st.filter_checks;
     out->n[BENCH_COUNTER_filter_rejects] = st.filter_rejects;
     out->n[BENCH_COUNTER_filter_false] = st.filter_false;
@@ -343,6 +348,7 @@ const struct bench_engine bench_opendb = {
     .compact = compact,
     .stats = stats,
     .counts = counts,
+    .thread_counts = 1u << BENCH_COUNTER_comparisons | 1u << BENCH_COUNTER_bytes_copied,
     .replayed = replayed,
 };
 

@@ -66,6 +66,16 @@ uint64_t bench_bytes_written(void)
     return stored ? stored : proc_number("/proc/self/io", "wchar:");
 }
 
+struct bench_kernel_counts bench_kernel_counts(void)
+{
+    struct rusage used;
+
+    (void)getrusage(RUSAGE_SELF, &used);
+    return (struct bench_kernel_counts){proc_number("/proc/self/io", "syscr:"),
+                                        proc_number("/proc/self/io", "syscw:"),
+                                        (uint64_t)used.ru_nvcsw};
+}
+
 void bench_peak_reset(void)
 {
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);

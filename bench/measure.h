@@ -15,6 +15,14 @@ double bench_process_cpu(void);
  * (a file system in memory), the bytes of its write calls. */
 uint64_t bench_bytes_written(void);
 
+/* What the kernel counts of this process, for --profile. */
+struct bench_kernel_counts {
+    uint64_t reads, writes; /* system calls of these kinds */
+    uint64_t waits;         /* voluntary switches: for a lock, a device, a thread */
+};
+
+struct bench_kernel_counts bench_kernel_counts(void);
+
 /* The most memory the process held since bench_peak_reset(), bytes. */
 void bench_peak_reset(void);
 uint64_t bench_peak_memory(void);

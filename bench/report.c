@@ -47,13 +47,16 @@ static void print_counts(const struct bench_result *r)
         BENCH_COUNTERS(COUNTER_NAME)
 #undef COUNTER_NAME
     };
+    unsigned some = 0;
 
     if (!r->has_counts || r->ops == 0)
         return;
+    printf("    an operation:");
     for (size_t i = 0; i < BENCH_COUNTER_COUNT; i++)
-        if (r->counts.n[i] != BENCH_UNCOUNTED)
-            printf("    %12.4f %s, an operation\n", (double)r->counts.n[i] / (double)r->ops,
+        if (r->counts.n[i] != BENCH_UNCOUNTED && r->counts.n[i] != 0)
+            printf("%s %.4g %s", some++ ? "," : "", (double)r->counts.n[i] / (double)r->ops,
                    name[i]);
+    printf("\n");
 }
 
 /* The same questions have the same answers, whoever is asked. */

@@ -232,13 +232,23 @@ static void add_counts(struct bench_result *out, const struct bench_worker *w)
         else if ((w->e->thread_counts >> i & 1) && w->counts.n[i] != BENCH_UNCOUNTED)
             out->counts.n[i] += w->counts.n[i];
     }
-    out->has_counts = w->s->profile && w->e->counts;
+    out->has_counts = w->s->profile;
+}
+
+static void add_kernel_counts(struct bench_result *out, struct bench_kernel_counts before)
+{
+    struct bench_kernel_counts now = bench_kernel_counts();
+
+    out->counts.n[BENCH_COUNTER_reads] = now.reads - before.reads;
+    out->counts.n[BENCH_COUNTER_writes] = now.writes - before.writes;
+    out->counts.n[BENCH_COUNTER_waits] = now.waits - before.waits;
 }
 
 static void run_crew(struct bench_run *run, struct crew *crew, struct bench_result *out)
 {
     struct member *m = bench_alloc(crew->count * sizeof *m);
     uint64_t written = 0, began = UINT64_MAX, ended = 0, busy = 0;
+    struct bench_kernel_counts kernel;
     double cpu, mine;
 
     if (pthread_barrier_init(&crew->start, NULL, crew->count + 1) != 0)
@@ -252,6 +262,7 @@ static void run_crew(struct bench_run *run, struct crew *crew, struct bench_resu
     (void)pthread_barrier_wait(&crew->start);
     bench_peak_reset();
     written = bench_bytes_written();
+    kernel = bench_kernel_counts();
     cpu = bench_process_cpu();
     mine = bench_thread_cpu();
     (void)pthread_barrier_wait(&crew->start);
@@ -272,6 +283,7 @@ static void run_crew(struct bench_run *run, struct crew *crew, struct bench_resu
             ended = w->ended;
         busy += w->busy_ns;
     }
+    add_kernel_counts(out, kernel);
     out->seconds = (double)(busy ? busy : ended - began) * 1e-9;
     add_point(out, (double)(ended - began) * 1e-9, out->ops);
     out->cpu_background = cpu - mine - out->cpu_foreground;

@@ -150,7 +150,7 @@ struct cf_set_stats {
     uint64_t cache_bytes, memtable_bytes;
     uint64_t block_hits, block_reads, bytes_read;
     uint64_t filter_checks, filter_rejects, filter_false;
-    uint64_t tables_opened, blocks_evicted;
+    uint64_t tables_opened, blocks_evicted, blocks_unpacked;
     uint64_t background_cpu_ns;
     uint64_t recovered_records, recovered_bytes, recovery_ns;
     bool has_ring;

@@ -817,6 +817,7 @@ static void set_stats_tables(struct cf_set *s, struct cf_set_stats *out)
     out->filter_false = sum.filter_false;
     out->tables_opened = sum.tables_opened;
     out->blocks_evicted = sum.blocks_evicted;
+    out->blocks_unpacked = sum.blocks_unpacked;
     out->background_cpu_ns = exec_cpu_ns(s->exec);
 }
 

@@ -70,6 +70,7 @@ uint32_t block_key(const struct block *b, uint32_t row, uint8_t *out)
     memcpy(p, r.shared, r.shared_len);
     p += r.shared_len;
     memcpy(p, r.own, r.own_len);
+    PROF_COUNT(PROF_COPIED, b->common_len + r.prefix_len + r.shared_len + r.own_len);
     return b->common_len + r.prefix_len + r.shared_len + r.own_len;
 }
 
@@ -136,6 +137,7 @@ static int block_row_compare(const struct block *b, uint32_t row, const struct b
     size_t n = r.shared_len < w->rest_len ? r.shared_len : w->rest_len, left;
     int c;
 
+    PROF_COUNT(PROF_COMPARES, 1);
     if (r.prefix_len != w->prefix_len)
         return r.prefix_len < w->prefix_len ? -1 : 1;
     c = block_order(r.shared, w->rest, n);

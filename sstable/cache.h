@@ -21,6 +21,7 @@ struct sst_cache {
     atomic_size_t leaving;  /* bytes of frames that wait for the epoch; relaxed */
     atomic_size_t retiring; /* things handed to the epoch that will come back; release/acquire */
     atomic_size_t evicted;  /* frames; relaxed, statistics */
+    atomic_size_t unpacked; /* blocks decompressed, into frames or not; relaxed, statistics */
 };
 
 /* The place of one block in an open table. */

@@ -54,6 +54,7 @@ struct sst_counters_sum {
     uint64_t filter_false; /* let through, yet not there */
     uint64_t tables_opened;
     uint64_t blocks_evicted;
+    uint64_t blocks_unpacked;
 };
 
 /* ---- the store ---- */

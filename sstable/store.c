@@ -86,6 +86,7 @@ void sst_store_counters(const struct sst_store *s, struct sst_counters_sum *out)
         .filter_false = sum[STORE_FILTER_FALSE],
         .tables_opened = sum[STORE_TABLES_OPENED],
         .blocks_evicted = atomic_load_explicit(&s->cache.evicted, memory_order_relaxed),
+        .blocks_unpacked = atomic_load_explicit(&s->cache.unpacked, memory_order_relaxed),
     };
 }
 

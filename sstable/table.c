@@ -281,6 +281,8 @@ static odb_status table_make_frame(const struct sst_table *t, uint32_t no, odb_s
     if (!f)
         return err_set(ODB_NOMEM, "out of memory for a block of %u bytes", view.raw_len);
     st = frame_unpack(&view, f->bytes, os_file_name(t->file), off);
+    if (view.codec != CODEC_RAW)
+        atomic_fetch_add_explicit(&t->cache->unpacked, 1, memory_order_relaxed);
     if (st == ODB_OK && !block_open(f->bytes, view.raw_len, &f->block))
         st = table_corrupt(t, off, "malformed block");
     if (st == ODB_OK)
@@ -373,6 +375,7 @@ odb_status table_scan_load(struct sst_table *t, struct table_scan *s, uint32_t n
         st = buf_reserve(&s->raw, view.raw_len);
         if (st == ODB_OK)
             st = frame_unpack(&view, s->raw.p, os_file_name(t->file), off);
+        atomic_fetch_add_explicit(&t->cache->unpacked, 1, memory_order_relaxed);
         if (st != ODB_OK)
             return st;
         s->raw.len = view.raw_len;

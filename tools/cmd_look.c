@@ -129,6 +129,7 @@ static void print_stats_json(const odb_stats_t *s, const struct live *live)
         {"block_hits", s->block_hits},
         {"block_reads", s->block_reads},
         {"bytes_read", s->bytes_read},
+        {"blocks_unpacked", s->blocks_unpacked},
         {"recovered_records", s->recovered_records},
         {"recovered_bytes", s->recovered_bytes},
         {"recovery_ns", s->recovery_ns},
