@@ -176,6 +176,8 @@ ODB_MUST_CHECK odb_status os_random(struct os *os, void *data, size_t len);
 /* A number that changes in a forked child: compare with what it was at open. One load, no system
  * call. */
 uint64_t os_fork_count(struct os *os);
+/* A variable of the environment, NULL when it is not set: for tests and diagnosis, never needed. */
+const char *os_env(const char *name);
 /* Processors this process may run on, at least 1. */
 unsigned os_cpu_count(struct os *os);
 

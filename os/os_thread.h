@@ -30,6 +30,8 @@
 
 /* Rising order of taking. docs/locks.md says what each protects. */
 enum lock_rank {
+    RANK_VEC_OPEN = 1,  /* vector: making and loading the index */
+    RANK_VEC_WRITE = 3, /* vector: changing the graph, storing what changed */
     RANK_OPEN = 5,      /* api: opening, closing, creating and dropping families */
     RANK_COMPACT = 10,  /* lsm: one manual compaction at a time */
     RANK_SCHED = 20,    /* lsm: what is picked, flushing, merging */
@@ -40,9 +42,11 @@ enum lock_rank {
     RANK_PUBLISH = 55,  /* cf: waiting for earlier commits to become visible */
     RANK_TREE = 60,     /* lsm: the current version */
     RANK_SNAPSHOT = 65, /* cf: the list of snapshots */
+    RANK_VEC_SLOT = 67, /* vector: handing out slots, what is pending */
     RANK_MEMTABLE = 70, /* memtable: its arena */
     RANK_GARBAGE = 75,  /* lsm: tables to be removed from the disk */
     RANK_TABLES = 80,   /* sstable: opening and closing tables */
+    RANK_VEC_ROW = 85,  /* vector: one row of links */
     RANK_CACHE = 90,    /* sstable: the clock of the block cache */
     RANK_EXEC = 95,     /* lsm: the job queue */
     RANK_LOGFILE = 97,  /* api: the readable LOG */

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -72,6 +73,11 @@ int posix_fd_above(int fd)
     (void)close(fd);
     errno = err;
     return moved;
+}
+
+const char *os_env(const char *name)
+{
+    return getenv(name);
 }
 
 /* ---- clocks, chance, processors ---- */

@@ -1,0 +1,104 @@
+/* vector/kernel.h -- distances between rows, as fast as the processor can.
+ *
+ * A row is what the arena keeps of a vector, in one of three forms:
+ *
+ *     F32   dim floats
+ *     F16   dim halves (IEEE 754 binary16)
+ *     I8    | scale f32 | norm2 f32 | error f32 | 0 |  dim signed bytes in -127..127
+ *           x[i] is about scale * code[i]; norm2 is the squared length of that approximation and
+ *           error its distance from x
+ *
+ * A kernel compares one query with several rows at once: rows come from all over memory, and the
+ * more of them are asked for together, the more of the waiting overlaps. A query has the form of a
+ * row, but for F16, where it is floats (vec_kernel.widen makes one of a row).
+ *
+ *     l2    sum of squared differences         (never negative)
+ *     dot   sum of products
+ *
+ * All kernels of one form agree with the scalar ones up to the order of summation; those of I8 add
+ * integers and agree but for the last float operations.
+ */
+#ifndef ODB_VECTOR_KERNEL_H
+#define ODB_VECTOR_KERNEL_H
+
+#include "base/odb_types.h"
+
+enum vec_form { VEC_F32 = 0, VEC_F16 = 1, VEC_I8 = 2, VEC_FORMS = 3 };
+
+#define VEC_I8_HEAD 16 /* bytes before the codes of an I8 row */
+
+/* out[i] = distance of rows[i] from q, for i below n. Rows and q need no alignment beyond that of
+ * their elements. */
+typedef void vec_dist_fn(const void *q, const void *const *rows, size_t n, size_t dim, float *out);
+
+struct vec_kernel {
+    const char *name; /* "scalar", "avx2", "avx512", "neon" */
+    vec_dist_fn *l2[VEC_FORMS];
+    vec_dist_fn *dot[VEC_FORMS];
+    void (*widen)(const uint16_t *half, size_t n, float *out);
+};
+
+/* The best of this machine, or the one called `wish` (NULL: no wish). A wish that this machine cannot
+ * grant gets the best it can. Never NULL; static. */
+const struct vec_kernel *vec_kernel_choose(const char *wish);
+/* The kernel of exactly this name if this machine can run it, else NULL. */
+const struct vec_kernel *vec_kernel_named(const char *name);
+
+/* One per processor family; NULL where it was not compiled. Whether the machine can run it is asked
+ * by vec_kernel_named(). */
+const struct vec_kernel *vec_kernel_scalar(void);
+const struct vec_kernel *vec_kernel_avx2(void);
+const struct vec_kernel *vec_kernel_avx512(void);
+const struct vec_kernel *vec_kernel_neon(void);
+
+/* ---- making rows (kernel_scalar.c) ---- */
+
+/* Bytes of a row of this form. */
+size_t vec_row_bytes(enum vec_form form, size_t dim);
+/* Bytes of a query of this form: as a row, but for F16. */
+size_t vec_query_bytes(enum vec_form form, size_t dim);
+/* Write `x` times `factor` as a row. */
+void vec_row_encode(enum vec_form form, const float *x, float factor, size_t dim, void *row);
+/* Write it as a query. */
+void vec_query_encode(enum vec_form form, const float *x, float factor, size_t dim, void *query);
+/* The floats a row stands for. */
+void vec_row_decode(enum vec_form form, const void *row, size_t dim, float *out);
+/* How far the floats of an I8 row may be from those it was made of; 0 for F32, and for F16 a bound
+ * that follows from the length. */
+float vec_row_error(enum vec_form form, const void *row, size_t dim);
+
+float vec_half_to_float(uint16_t h);
+uint16_t vec_half_from_float(float f); /* to nearest, ties to even; too large becomes infinite */
+
+/* ---- what the I8 kernels share ---- */
+
+struct vec_i8_head {
+    float scale, norm2, error, zero;
+};
+
+static inline struct vec_i8_head vec_i8_head(const void *row)
+{
+    struct vec_i8_head h;
+
+    memcpy(&h, row, sizeof h);
+    return h;
+}
+
+static inline const int8_t *vec_i8_codes(const void *row)
+{
+    return (const int8_t *)row + VEC_I8_HEAD;
+}
+
+static inline float vec_i8_dot(struct vec_i8_head q, struct vec_i8_head r, int32_t dot)
+{
+    return q.scale * r.scale * (float)dot;
+}
+
+static inline float vec_i8_l2(struct vec_i8_head q, struct vec_i8_head r, int32_t dot)
+{
+    float d = q.norm2 + r.norm2 - 2.0f * vec_i8_dot(q, r, dot);
+
+    return d > 0 ? d : 0;
+}
+
+#endif
