@@ -175,6 +175,76 @@ bool exec_run_one(struct exec *e)
     return job != NULL;
 }
 
+/* ---- one piece of work in several parts ---- */
+
+#define SHARE_HELPERS 7u
+
+struct share;
+
+struct share_helper {
+    struct exec_job job; /* first */
+    struct share *share;
+};
+
+struct share {
+    struct os_mutex lock; /* RANK_EXEC */
+    struct os_cond left_wake;
+    void (*part)(void *arg, uint32_t i);
+    void *arg;
+    uint32_t count;
+    uint32_t next ODB_GUARDED(lock); /* the part nobody has taken yet */
+    uint32_t left ODB_GUARDED(lock); /* helpers that will not touch this any more */
+};
+
+static void share_work(struct share *s)
+{
+    os_mutex_lock(&s->lock);
+    while (s->next < s->count) {
+        uint32_t i = s->next++;
+
+        os_mutex_unlock(&s->lock);
+        s->part(s->arg, i);
+        os_mutex_lock(&s->lock);
+    }
+    os_mutex_unlock(&s->lock);
+}
+
+static void share_help(struct exec_job *job)
+{
+    struct share *s = ((struct share_helper *)(void *)job)->share;
+
+    share_work(s);
+    os_mutex_lock(&s->lock);
+    s->left++;
+    os_cond_signal(&s->left_wake); /* under the lock: the owner's stack holds it until we let go */
+    os_mutex_unlock(&s->lock);
+}
+
+void exec_share(struct exec *e, uint32_t count, void (*part)(void *arg, uint32_t i), void *arg)
+{
+    struct share s = {.part = part, .arg = arg, .count = count};
+    struct share_helper helper[SHARE_HELPERS];
+    uint32_t helpers = 0, came = 0;
+
+    if (count > 1 && e && exec_has_threads(e))
+        helpers = count - 1 < SHARE_HELPERS ? count - 1 : SHARE_HELPERS;
+    os_mutex_init(&s.lock, RANK_EXEC);
+    os_cond_init(&s.left_wake);
+    for (uint32_t i = 0; i < helpers; i++) {
+        helper[i] = (struct share_helper){{.run = share_help, .priority = EXEC_LOW}, &s};
+        exec_submit(e, &helper[i].job);
+    }
+    share_work(&s);
+    for (uint32_t i = 0; i < helpers; i++)
+        came += !exec_withdraw(e, &helper[i].job);
+    os_mutex_lock(&s.lock);
+    while (s.left < came)
+        os_cond_wait(&s.left_wake, &s.lock);
+    os_mutex_unlock(&s.lock);
+    os_cond_destroy(&s.left_wake);
+    os_mutex_destroy(&s.lock);
+}
+
 bool exec_has_threads(const struct exec *e)
 {
     return atomic_load_explicit(&e->has_threads, memory_order_relaxed);

@@ -6,8 +6,7 @@
  *             part 0 |   part 1   | part 2    boundaries are largest keys of input tables
  *
  * The parts are independent merges over disjoint user-key ranges. The job that owns them works on
- * one part after the other; idle workers help by taking parts too. The owner waits only for parts
- * that somebody is working on, so it never waits for a worker to become free.
+ * one part after the other; idle workers help by taking parts too (exec_share).
  *
  * 1. Outputs of part i lie before those of part i+1, and no user key is in two parts: the lists can
  *    be joined as they are.
@@ -125,25 +124,12 @@ struct merge_part {
     char text[ERR_TEXT_MAX]; /* the error, in words, for the owner's thread */
 };
 
-struct split_run;
-
-struct split_helper {
-    struct exec_job job; /* first */
-    struct split_run *run;
-};
-
 struct split_run {
-    struct os_mutex lock; /* RANK_EXEC */
-    struct os_cond done_wake;
-    const struct tree_merge *merge; /* good while a part is unfinished */
+    const struct tree_merge *merge;
     size_t skip;
-    uint32_t refs ODB_GUARDED(lock);
-    uint32_t next ODB_GUARDED(lock);
-    uint32_t done ODB_GUARDED(lock);
     uint32_t count;
     _Atomic bool is_failed; /* relaxed: the others may stop early */
     struct merge_part part[SPLIT_MAX];
-    struct split_helper helper[SPLIT_MAX];
 };
 
 static bool part_is_cancelled(void *arg)
@@ -192,8 +178,10 @@ static bool nothing_below(const struct tree_merge *m)
     return true;
 }
 
-static void run_part(struct split_run *r, struct merge_part *p)
+static void run_part(void *arg, uint32_t i)
 {
+    struct split_run *r = arg;
+    struct merge_part *p = &r->part[i];
     const struct tree_merge *m = r->merge;
     struct lsm_tree *t = m->tree;
     struct below below = {.version = m->version, .first = m->memtable ? 0 : m->to + 1};
@@ -238,44 +226,6 @@ static void run_part(struct split_run *r, struct merge_part *p)
     p->status = st;
     inputs_release(&in);
     mem_free(fences);
-}
-
-static void split_unref(struct split_run *r)
-{
-    bool is_last;
-
-    os_mutex_lock(&r->lock);
-    is_last = --r->refs == 0;
-    os_mutex_unlock(&r->lock);
-    if (is_last) {
-        os_cond_destroy(&r->done_wake);
-        os_mutex_destroy(&r->lock);
-        mem_free(r);
-    }
-}
-
-/* Work on parts until none is left to take. */
-static void split_work(struct split_run *r)
-{
-    os_mutex_lock(&r->lock);
-    while (r->next < r->count) {
-        struct merge_part *p = &r->part[r->next++];
-
-        os_mutex_unlock(&r->lock);
-        run_part(r, p);
-        os_mutex_lock(&r->lock);
-        r->done++;
-        os_cond_signal(&r->done_wake);
-    }
-    os_mutex_unlock(&r->lock);
-}
-
-static void split_help(struct exec_job *job)
-{
-    struct split_run *r = ((struct split_helper *)(void *)job)->run;
-
-    split_work(r);
-    split_unref(r);
 }
 
 static void sort_slices(odb_slice *s, uint32_t n)
@@ -432,31 +382,15 @@ odb_status tree_merge_run(const struct tree_merge *m, struct compact_result *out
 
     if (!r)
         return err_set(ODB_NOMEM, "out of memory for a merge");
-    os_mutex_init(&r->lock, RANK_EXEC);
-    os_cond_init(&r->done_wake);
     atomic_init(&r->is_failed, false);
     r->merge = m;
-    r->refs = 1;
     r->skip = common_skip(m);
     want = exec && exec_has_threads(exec) ? parts_wanted(m) : 1;
     st = m->memtable && want > 1 ? choose_memtable_parts(m, r, want) : choose_parts(m, r, want);
     if (st == ODB_OK) {
-        r->refs += r->count - 1; /* nobody else can see it yet */
-        for (uint32_t i = 1; i < r->count; i++) {
-            r->helper[i].job = (struct exec_job){.run = split_help, .priority = EXEC_LOW};
-            r->helper[i].run = r;
-            exec_submit(exec, &r->helper[i].job);
-        }
-        split_work(r);
-        os_mutex_lock(&r->lock);
-        while (r->done < r->count)
-            os_cond_wait(&r->done_wake, &r->lock);
-        os_mutex_unlock(&r->lock);
-        for (uint32_t i = 1; i < r->count; i++)
-            if (exec_withdraw(exec, &r->helper[i].job))
-                split_unref(r); /* nobody came to help: its reference */
+        exec_share(exec, r->count, run_part, r);
         st = join_parts(m->tree, r, out);
     }
-    split_unref(r);
+    mem_free(r);
     return st;
 }

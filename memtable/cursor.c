@@ -7,8 +7,9 @@
  *     run               [ c  d  e  f ]                  decoded: the run of base/cursor.h
  *
  * A seek copies a node's pointers but decodes only a few entries: that is what touches memory. Going
- * on in either direction decodes more each time; a long walk does a whole node at once, with all its
- * entries asked from memory together.
+ * on in either direction decodes more each time; a long walk does a whole node at once and meanwhile
+ * asks memory for the entries of the next one and for the node behind that: a flush reads entries that
+ * lie in order of arrival, and would wait for each.
  *
  * 1. taken[0..count) are all entries of one node at one moment, and `next` the node that followed
  *    it then: every entry inserted by then lies in one of them, or further out.
@@ -23,7 +24,8 @@
 
 #include "base/alloc.h"
 
-#define CURSOR_RUN_MIN 8u /* entries decoded after a seek */
+#define CURSOR_RUN_MIN 8u   /* entries decoded after a seek */
+#define CURSOR_ASK     128u /* bytes of an entry worth asking for ahead */
 
 struct memtable_cursor {
     struct cursor base;
@@ -89,6 +91,30 @@ static bool cursor_show(struct memtable_cursor *c, unsigned from, unsigned end, 
     return true;
 }
 
+/* Ask memory for what a walk needs next but one: the entries of `n`, which were asked for as an array
+ * of pointers one node ago, and that array of the node behind. */
+static void cursor_ask_ahead(const struct run_node *n)
+{
+    const struct run_node *behind;
+    unsigned count;
+
+    if (!n)
+        return;
+    behind = atomic_load_explicit(&n->base.next, memory_order_relaxed);
+    if (behind) {
+        ODB_PREFETCH(behind);
+        for (unsigned i = 0; i < RUN_ENTRIES; i += RUN_LINE / sizeof behind->entry[0])
+            ODB_PREFETCH(&behind->entry[i]);
+    }
+    count = atomic_load_explicit(&n->count, memory_order_relaxed);
+    for (unsigned i = 0; i < count; i++) {
+        const char *e = (const char *)atomic_load_explicit(&n->entry[i], memory_order_relaxed);
+
+        for (unsigned at = 0; at < CURSOR_ASK; at += RUN_LINE)
+            ODB_PREFETCH(e + at);
+    }
+}
+
 /* Stand on taken[at], decoding what comes after it; on the next node where there is none. */
 static bool cursor_show_from(struct memtable_cursor *c, unsigned at)
 {
@@ -97,6 +123,8 @@ static bool cursor_show_from(struct memtable_cursor *c, unsigned at)
             return cursor_stop(&c->base, ODB_OK);
         at = 0;
         (void)cursor_take(c, c->next, NULL);
+        if (c->ahead >= RUN_ENTRIES)
+            cursor_ask_ahead(c->next);
     }
     return cursor_show(c, at, c->count - at > c->ahead ? at + c->ahead : c->count, at);
 }

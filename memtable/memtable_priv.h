@@ -171,9 +171,9 @@ unsigned run_position(const struct run_node *n, unsigned count, const struct mem
 /* Under the lock, in a node that is not full: put `e` at `at`. Unlocks. */
 void run_put_and_unlock(struct run_node *n, unsigned state, unsigned at, struct memtable_entry *e);
 /* Under the lock, in a full node: move the upper part to `right`, put `e` at `at` into the half
- * where it belongs, link `right` on level 0. Unlocks `n`. */
-void run_split_and_unlock(struct run_node *n, unsigned state, unsigned at, struct memtable_entry *e,
-                          struct run_node *right);
+ * where it belongs, link `right` on level 0. Unlocks `n`. Returns the node that has `e`. */
+struct run_node *run_split_and_unlock(struct run_node *n, unsigned state, unsigned at,
+                                      struct memtable_entry *e, struct run_node *right);
 /* Under the lock of `n`: link `right` behind it on `level`. */
 void run_link_after(struct run_node *n, unsigned level, struct run_node *right);
 /* An empty link. */
@@ -184,6 +184,12 @@ bool run_check(struct run_node *n);
 /* The node with the greatest lowest key at or before the probe, down to `level`. */
 struct run_node *memtable_descend(const struct memtable *m, const struct memtable_probe *p,
                                   unsigned level, size_t *common);
+
+/* memtable_insert() for entries that come in order, have their trailer, and lie near the one before:
+ * `near`, which the caller keeps between calls, NULL at first. Any number of threads, each with its
+ * own. */
+void memtable_link_next(struct memtable *m, struct memtable_room *room, struct memtable_entry *e,
+                        struct run_node **near);
 
 /* ---- the parts of a search that must not cost a call ---------------------------------------- */
 

@@ -355,8 +355,8 @@ static void copy_slots(const struct run_node *from_node, unsigned from, unsigned
     atomic_store_explicit(&to->skip, (unsigned)skip, memory_order_release);
 }
 
-void run_split_and_unlock(struct run_node *n, unsigned state, unsigned at, struct memtable_entry *e,
-                          struct run_node *right)
+struct run_node *run_split_and_unlock(struct run_node *n, unsigned state, unsigned at,
+                                      struct memtable_entry *e, struct run_node *right)
 {
     struct run_node *next = atomic_load_explicit(&n->base.next, memory_order_relaxed);
     unsigned cut = run_cut(n, at);
@@ -387,6 +387,7 @@ void run_split_and_unlock(struct run_node *n, unsigned state, unsigned at, struc
         note_arrival(n, at);
     }
     run_end_change(n, state);
+    return goes_left ? n : right;
 }
 
 /* ---- checking -------------------------------------------------------------------------------- */

@@ -387,76 +387,98 @@ static void link_upper(struct memtable *m, struct run_node *n)
     }
 }
 
-/* Put `e` into the locked node it belongs to. Unlocks. */
-static void insert_into(struct memtable *m, struct run_node *n, unsigned state, unsigned at,
-                        struct memtable_entry *e)
+/* Put `e` into the locked node it belongs to. Unlocks. Returns the node that has it now. */
+static struct run_node *insert_into(struct memtable *m, struct run_node *n, unsigned state,
+                                    unsigned at, struct memtable_entry *e)
 {
-    struct run_node *right;
+    struct run_node *right, *into;
 
     if (ODB_LIKELY(atomic_load_explicit(&n->count, memory_order_relaxed) < RUN_ENTRIES)) {
         run_put_and_unlock(n, state, at, e);
-        return;
+        return n;
     }
     right = pop_spare(m);
-    run_split_and_unlock(n, state, at, e, right);
+    into = run_split_and_unlock(n, state, at, e, right);
     if (right->height > 1)
         link_upper(m, right);
+    return into;
 }
 
-/* Entries that come in key order go in behind the one before, without a search. False: not here. */
-static bool insert_at_hint(struct memtable *m, const struct memtable_probe *p,
-                           struct memtable_entry *e)
+/* Put `e` behind all entries of `n`, if that is where it belongs: the node that has it, else NULL. */
+static struct run_node *insert_behind(struct memtable *m, struct run_node *n,
+                                      const struct memtable_probe *p, struct memtable_entry *e)
 {
-    struct run_node *n = atomic_load_explicit(&m->hint, memory_order_acquire), *next;
-    unsigned state, count;
+    unsigned state = run_lock(n);
+    unsigned count = atomic_load_explicit(&n->count, memory_order_relaxed);
+    struct run_node *next = atomic_load_explicit(&n->base.next, memory_order_acquire);
 
-    if (ODB_LIKELY(!n))
-        return false;
-    state = run_lock(n);
-    count = atomic_load_explicit(&n->count, memory_order_relaxed);
-    next = atomic_load_explicit(&n->base.next, memory_order_acquire);
-    if (count > 0 && count < RUN_ENTRIES &&
+    if (count > 0 &&
         entry_compare(atomic_load_explicit(&n->entry[count - 1], memory_order_acquire), p) < 0 &&
-        (!next || entry_compare(next->low, p) > 0)) {
-        run_put_and_unlock(n, state, count, e);
-        return true;
-    }
+        (!next || entry_compare(next->low, p) > 0))
+        return insert_into(m, n, state, count, e);
     run_unlock(n, state);
-    atomic_store_explicit(&m->hint, NULL, memory_order_relaxed);
-    return false;
+    return NULL;
 }
 
-void memtable_insert(struct memtable *m, struct memtable_room *room, struct memtable_entry *e,
-                     uint64_t trailer)
+/* Search for the place of `e`. Returns the node that has it now. */
+static struct run_node *insert_by_search(struct memtable *m, const struct memtable_probe *p,
+                                         struct memtable_entry *e, bool *is_sequence)
 {
-    struct memtable_probe p;
-    struct run_node *n, *next;
     size_t common;
-    unsigned state, count, at;
+    struct run_node *n = memtable_descend(m, p, 0, &common), *next;
+    unsigned state = run_lock(n), count, at;
 
-    e->trailer = trailer;
-    p = entry_probe(e);
-    if (insert_at_hint(m, &p, e))
-        goto done;
-    n = memtable_descend(m, &p, 0, &common);
-    state = run_lock(n);
-    while (run_passes(&n->base, &p, &common, &next)) { /* it was split meanwhile */
+    while (run_passes(&n->base, p, &common, &next)) { /* it was split meanwhile */
         run_unlock(n, state);
         n = next;
         state = run_lock(n);
     }
     count = atomic_load_explicit(&n->count, memory_order_relaxed);
-    at = run_position(n, count, &p, NULL);
-    if (at == count && n->streak > 1 && count < RUN_ENTRIES) /* release: the node was made by us */
-        atomic_store_explicit(&m->hint, n, memory_order_release);
-    insert_into(m, n, state, at, e);
-done:
+    at = run_position(n, count, p, NULL);
+    *is_sequence = at == count && n->streak > 1 && count < RUN_ENTRIES;
+    return insert_into(m, n, state, at, e);
+}
+
+static void note_linked(struct memtable *m, struct memtable_room *room, uint64_t trailer)
+{
     assert(room->nodes > 0);
     room->nodes--;
     if (trailer_kind(trailer) == KIND_DELETE)
         atomic_fetch_add_explicit(&m->deletes, 1, memory_order_relaxed);
     /* Release: "Room". */
     atomic_fetch_add_explicit(&m->linked, 1, memory_order_release);
+}
+
+void memtable_insert(struct memtable *m, struct memtable_room *room, struct memtable_entry *e,
+                     uint64_t trailer)
+{
+    struct run_node *hint = atomic_load_explicit(&m->hint, memory_order_acquire), *into = NULL;
+    struct memtable_probe p;
+    bool is_sequence = false;
+
+    e->trailer = trailer;
+    p = entry_probe(e);
+    if (ODB_UNLIKELY(hint)) { /* entries come in key order: behind the one before, unsearched */
+        into = insert_behind(m, hint, &p, e);
+        is_sequence = into != NULL;
+    }
+    if (!into)
+        into = insert_by_search(m, &p, e, &is_sequence);
+    /* Release: the node may have been made by us. */
+    if (ODB_UNLIKELY((is_sequence ? into : NULL) != hint))
+        atomic_store_explicit(&m->hint, is_sequence ? into : NULL, memory_order_release);
+    note_linked(m, room, trailer);
+}
+
+void memtable_link_next(struct memtable *m, struct memtable_room *room, struct memtable_entry *e,
+                        struct run_node **near)
+{
+    struct memtable_probe p = entry_probe(e);
+    struct run_node *into = *near ? insert_behind(m, *near, &p, e) : NULL;
+    bool is_sequence;
+
+    *near = into ? into : insert_by_search(m, &p, e, &is_sequence);
+    note_linked(m, room, e->trailer);
 }
 
 /* ---- figures and checks ------------------------------------------------------------------------ */
