@@ -39,6 +39,7 @@
 #define FILE_NO_LEAP     (UINT64_C(1) << 40)  /* numbers that no life of a database uses up */
 #define REPLAY_NOTED_MIN 1024u                /* entries that may wait for being linked */
 #define REPLAY_SPLIT     (UINT32_C(32) << 10) /* entries worth a worker of their own */
+#define SWEEP_LATER      ((uint64_t)4 << 20)  /* replayed: so much that removing it takes a while */
 #define RECOVER_SEGMENT  ((uint64_t)64 << 20)
 
 /* What a family has got from the log so far. */
@@ -611,10 +612,9 @@ static odb_status recover_switch(struct recovery *r)
 }
 
 /* What was there before and is named by nobody now. Failing is no harm: the next open sweeps again. */
-static void recover_sweep(struct recovery *r)
+static void sweep_files(struct os_dir *dir, const struct file_list *f,
+                        const struct file_numbers *live)
 {
-    const struct file_list *f = &r->files;
-    struct os_dir *dir = r->s->dir;
     char name[FILE_NAME_MAX];
 
     for (size_t i = 0; i < f->manifests.count; i++) {
@@ -626,7 +626,7 @@ static void recover_sweep(struct recovery *r)
         err_ignore(os_remove(dir, name));
     }
     for (size_t i = 0; i < f->tables.count; i++)
-        if (!file_list_has(&r->live, f->tables.no[i])) {
+        if (!file_list_has(live, f->tables.no[i])) {
             file_name(FILE_TABLE, f->tables.no[i], name);
             err_ignore(os_remove(dir, name));
         }
@@ -634,6 +634,44 @@ static void recover_sweep(struct recovery *r)
         err_ignore(os_remove(dir, "CURRENT.new"));
     if (f->has[FILE_IDENTITY_NEW] && f->has[FILE_IDENTITY])
         err_ignore(os_remove(dir, "IDENTITY.new"));
+}
+
+static void sweep_run(struct exec_job *job)
+{
+    struct set_sweep *w = (struct set_sweep *)(void *)job;
+
+    sweep_files(w->set->dir, &w->files, &w->live);
+    atomic_store_explicit(&w->is_done, true, memory_order_release);
+}
+
+void set_sweep_free(struct set_sweep *w)
+{
+    if (!w)
+        return;
+    file_list_release(&w->files);
+    mem_free(w->live.no);
+    mem_free(w);
+}
+
+/* By a worker where there are any: removing the replayed log can take as long as a part of replaying
+ * it, and the numbers of what goes are never used again. */
+static void recover_sweep(struct recovery *r)
+{
+    struct cf_set *s = r->s;
+
+    if (s->recovered_bytes >= SWEEP_LATER && exec_has_threads(s->exec))
+        s->sweep = mem_zalloc(1, sizeof *s->sweep);
+    if (!s->sweep) {
+        sweep_files(s->dir, &r->files, &r->live);
+        return;
+    }
+    s->sweep->job = (struct exec_job){.run = sweep_run, .priority = EXEC_LOW};
+    s->sweep->set = s;
+    s->sweep->files = r->files;
+    s->sweep->live = r->live;
+    r->files = (struct file_list){0};
+    r->live = (struct file_numbers){0};
+    exec_submit(s->exec, &s->sweep->job);
 }
 
 static void recover_start(struct recovery *r)

@@ -211,6 +211,7 @@ void set_free(struct cf_set *s)
     epoch_release(&s->epoch);
     sst_store_free(s->tables);
     exec_free(s->exec);
+    set_sweep_free(s->sweep);
     epoch_release(&s->epoch);
     while (s->oldest) { /* snapshots nobody gave back */
         struct cf_snapshot *next = s->oldest->newer;
@@ -280,6 +281,9 @@ void set_stop(struct cf_set *s)
     while (atomic_load(&s->prepare_state) == PREPARE_QUEUED)
         if (!exec_run_one(s->exec))
             os_thread_yield(); /* a worker has it */
+    while (s->sweep && !atomic_load_explicit(&s->sweep->is_done, memory_order_acquire))
+        if (!exec_run_one(s->exec))
+            os_thread_yield();
 }
 
 /* The last record of this life: nothing depends on it, so that damage to any record that matters is

@@ -93,6 +93,7 @@ struct cf_set {
     uint64_t alarm_step;           /* fixed */
     _Atomic int prepare_state;     /* enum commit_prepare: the log's next segment */
     struct exec_job prepare_job;
+    struct set_sweep *sweep; /* fixed; NULL: nothing was left to a worker at open */
 
     struct os_mutex family_lock;
     uint32_t next_family ODB_GUARDED(manifest_lock);
@@ -169,6 +170,19 @@ struct cf *set_family_named(const struct cf_set *s, const char *name);
 void set_note(struct cf_set *s, const char *fmt, ...) ODB_PRINTF(2, 3);
 /* Let the block cache have what the memtables leave of the memory budget. */
 void set_balance_memory(struct cf_set *s);
+
+/* ---- recover.c ---- */
+
+/* What open found and nobody names; removed by a worker, since a large file takes its time. */
+struct set_sweep {
+    struct exec_job job; /* first */
+    struct cf_set *set;
+    struct file_list files;
+    struct file_numbers live; /* tables to be kept, ascending */
+    _Atomic bool is_done;     /* release: the job is not run any more */
+};
+
+void set_sweep_free(struct set_sweep *w);
 
 /* ---- ledger.c: lsm_env's functions, and what set.c and recover.c need of the manifest ---- */
 

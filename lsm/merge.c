@@ -18,7 +18,7 @@
 #include "lsm/tree_priv.h"
 
 #define SPLIT_MAX   8
-#define URGENT_PART ((uint64_t)16 << 20) /* memtable bytes worth a worker of their own */
+#define URGENT_PART ((uint64_t)4 << 20) /* memtable bytes worth a worker of their own */
 
 /* ---- what lies below ---- */
 
