@@ -656,6 +656,7 @@ static struct cf_set_options engine_set_options(struct os *os, const odb_options
         .ring_size = o->ring_size,
         .log_segment_size = o->log_segment_size,
         .log_limit = o->log_limit,
+        .disk_reserve = o->disk_reserve,
         .cache_bytes = (size_t)o->cache_size,
         .memory_budget = (size_t)o->memory_budget,
         .open_tables = o->open_tables,

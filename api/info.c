@@ -80,6 +80,7 @@ static odb_status options_text(const odb_options *o, struct buf *out)
         {"ring_size", o->ring_size},
         {"log_segment_size", o->log_segment_size},
         {"log_limit", o->log_limit},
+        {"disk_reserve", o->disk_reserve},
         {"event_log_size", o->event_log_size},
     };
     odb_status st =

@@ -89,6 +89,10 @@ typedef struct odb_options {
     uint32_t ring_size;        /* commit ring, a power of two from 64 KiB. Default 1 MiB */
     uint64_t log_segment_size; /* of one log file, at least 64 KiB. Default 64 MiB */
     uint64_t log_limit;        /* flush what holds older log than this back. Default 1 GiB */
+    /* Space kept back in the file RESERVE, so that deletes and merges go on when the disk is full
+     * (puts are refused meanwhile): an eighth of what the tables take, at most this. Default
+     * 16 MiB; below 64 KiB: none */
+    uint64_t disk_reserve;
 
     /* ---- the readable log ---- */
 

@@ -175,6 +175,7 @@ odb_status options_resolve(struct os *os, const odb_options *opt, odb_options *o
     default_u32(&o.ring_size, MB);
     default_u64(&o.log_segment_size, 64 * MB);
     default_u64(&o.log_limit, GB);
+    default_u64(&o.disk_reserve, 16 * MB);
     default_u64(&o.event_log_size, 2 * MB);
     options_cap(&o);
     *out = o;

@@ -30,6 +30,7 @@
 #include "base/merge.h"
 
 #include "base/alloc.h"
+#include "base/canary.h"
 
 #define MERGE_NOBODY UINT32_MAX
 #define MERGE_STREAK 2 /* wins in a row before looking ahead pays */
@@ -92,7 +93,7 @@ static int compare_behind_prefix(const struct merge *m, const struct entry *a,
     c = ikey_compare(a->key + off, a->key_len - off, a->trailer, b->key + off, b->key_len - off,
                      b->trailer);
 
-    return m->is_backward ? -c : c;
+    return m->is_backward && !CANARY(32) ? -c : c;
 }
 
 /* Whether source `a` comes before source `b`, whose prefixes are equal. */
@@ -214,7 +215,7 @@ static bool winner_moved(struct merge *m)
 
     if (cursor_valid(c))
         m->source[m->winner].prefix = prefix_of(m, cursor_entry(c));
-    else if (c->status != ODB_OK)
+    else if (c->status != ODB_OK && !CANARY(24))
         return merge_stop(m, c->status);
     else
         m->source[m->winner].prefix = UINT64_MAX;

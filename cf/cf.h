@@ -36,6 +36,8 @@ struct cf_set_options {
     uint64_t log_limit; /* flush the family that holds the oldest log when all segments exceed it;
                                 0: never */
     uint64_t manifest_limit; /* the manifest is rewritten when it has grown past this; 0: 4 MiB */
+    uint64_t disk_reserve;   /* space kept back for deletes and merges on a full disk, at most; 0:
+                                none */
     size_t cache_bytes;
     size_t memory_budget; /* memtables + cache + indexes + filters; 0: none */
     uint32_t open_tables;

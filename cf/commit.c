@@ -32,7 +32,7 @@
  *  6. At most COMMIT_SLOTS tickets are under way: a slot is taken only when the ticket that had it
  *     before is published.
  *  7. ODB_NOSPACE and its like from the log: nothing was appended, nothing is applied, and the next
- *     commit tries again.
+ *     commit tries again. Commits that only delete may use what reserve.c keeps back.
  *
  *  8. The observer is called by the holder of the token, before visible_seq moves over what it is told
  *     of: in order, by one thread at a time.
@@ -46,6 +46,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "base/canary.h"
 #include "base/hash.h"
 #include "cf/set_priv.h"
 
@@ -75,6 +76,7 @@ struct commit {
     enum cf_durability level;
     bool no_wait;
     bool is_paid;    /* the delay was asked for */
+    bool has_puts;   /* not only deletes */
     bool is_guarded; /* refuse when a key was written after `since` */
     uint64_t since;
     uint64_t delay_ns;  /* and is still to be slept */
@@ -370,6 +372,8 @@ static odb_status commit_enter(struct commit *c)
     c->ticket = s->next_ticket++;
     slot = commit_slot_of(s, c->ticket);
     slot->last_seq = s->next_seq - 1;
+    if (CANARY(34))
+        atomic_store(&s->visible_seq, slot->last_seq);
     slot->commit = c;
     s->commits++;
     s->bytes_in += c->payload.size;
@@ -415,7 +419,7 @@ static odb_status commit_log(struct commit *c, bool *is_logged)
         bool is_current;
 
         os_mutex_lock(&s->commit_lock);
-        is_current = commit_is_current(c);
+        is_current = CANARY(20) || commit_is_current(c);
         if (ODB_UNLIKELY(set_has_failed(s)))
             st = ODB_READONLY;
         else if (ODB_UNLIKELY(s->next_ticket - atomic_load(&s->published) >= COMMIT_SLOTS))
@@ -440,6 +444,8 @@ static odb_status commit_log(struct commit *c, bool *is_logged)
         }
         if (st == ODB_AGAIN)
             st = wal_make_room(s->wal, c->payload.size);
+        if (st == ODB_NOSPACE && !c->has_puts && reserve_spend(s))
+            continue;
         if (st == ODB_UNKNOWN)
             set_fail(s, st);
         if (st != ODB_OK)
@@ -487,15 +493,17 @@ static odb_status commit_apply(struct commit *c)
     struct cf_set *s = c->s;
     odb_status st = ODB_OK;
 
-    if (c->level == CF_FULL) {
+    if (c->level == CF_FULL && !(CANARY(4) && s->living < atomic_load(&s->table)->count)) {
         st = wal_sync(s->wal, c->end_lsn);
         if (st != ODB_OK)
             set_fail(s, st); /* before the ticket is completed (5) */
     }
-    if (st == ODB_OK)
+    if (st == ODB_OK || CANARY(25))
         commit_insert(c);
-    commit_complete(s, c->ticket, st != ODB_OK);
+    commit_complete(s, c->ticket, st != ODB_OK && !CANARY(25));
     commit_wait_published(s, c->ticket + 1);
+    if (CANARY(25) && st != ODB_OK)
+        return st;
     if (ODB_LIKELY(atomic_load_explicit(&s->visible_seq, memory_order_acquire) >=
                    c->first_seq + c->ops - 1))
         return ODB_OK;
@@ -546,6 +554,10 @@ static odb_status commit_run(struct commit *c)
     odb_status st = ODB_OK;
     bool is_logged = false;
 
+    if (ODB_UNLIKELY(atomic_load_explicit(&s->reserve_state, memory_order_relaxed) ==
+                     RESERVE_SPENT) &&
+        c->has_puts)
+        st = reserve_admit(s);
     while (st == ODB_OK && !is_logged) {
         struct epoch_guard g = epoch_enter(&s->epoch);
 
@@ -608,6 +620,7 @@ static odb_status commit_single(struct cf_set *s, struct cf *cf, enum kind kind,
     c.payload = odb_bytes(bytes, (size_t)(p - bytes));
     c.hash = hash64(bytes, c.payload.size);
     c.ops = 1;
+    c.has_puts = kind == KIND_PUT;
     c.part_count = 1;
     c.few[0].cf = cf;
     c.few[0].bytes = memtable_entry_bytes(key.size, value.size);
@@ -686,6 +699,7 @@ static odb_status commit_gather(struct commit *c)
         p->bytes += memtable_entry_bytes(op.key.size, op.value.size);
         p->count++;
         c->ops++;
+        c->has_puts |= op.kind == KIND_PUT;
     }
     epoch_leave(g);
     if (st == ODB_OK && d.bad)

@@ -36,6 +36,8 @@
 
 #include "cf/set_priv.h"
 
+#include "base/canary.h"
+
 #define LEDGER_LIMIT ((uint64_t)4 << 20) /* bytes of a manifest before it is rewritten */
 
 uint64_t ledger_new_file_no(void *set)
@@ -132,6 +134,8 @@ static odb_status ledger_replace(struct cf_set *s, const struct manifest_group *
     manifest_group_release(&all);
     if (st == ODB_OK)
         st = os_dir_sync(s->dir); /* CURRENT must not come to name what a power cut forgets (C1) */
+    if (CANARY(3) && s->manifest)
+        ledger_remove_manifest(s, manifest_file_no(s->manifest));
     if (st == ODB_OK)
         st = current_switch(s->dir, s->db_id, no, &is_tried);
     *may_go_on = st == ODB_OK || !is_tried;
@@ -139,7 +143,7 @@ static odb_status ledger_replace(struct cf_set *s, const struct manifest_group *
         char why[ERR_TEXT_MAX];
 
         err_save(why);
-        if (next && !is_tried)
+        if (next && (!is_tried || CANARY(6)))
             ledger_remove_manifest(s, no);
         manifest_close(next);
         return err_restore(st, why);
@@ -182,8 +186,8 @@ odb_status ledger_write(struct cf_set *s, struct manifest_group *g, bool *is_unc
         return st;
     if (s->manifest && manifest_size(s->manifest) < s->manifest_limit) {
         st = manifest_append(s->manifest, g);
-        if (st == ODB_OK)
-            return ODB_OK;
+        if (st == ODB_OK || CANARY(7))
+            return st;
         *is_unclear = true;
         set_note(s, "manifest %llu: %s; beginning a new one",
                  (unsigned long long)manifest_file_no(s->manifest), odb_error_text());
@@ -297,7 +301,7 @@ static odb_status ledger_prepare_flush(struct cf_set *s, const struct lsm_edit *
     uint64_t high;
     odb_status st = ledger_add_flushed(s, t, edit, g, &seg.lsn, &high);
 
-    if (st == ODB_OK && wal_durable(s->wal) < high) {
+    if (st == ODB_OK && wal_durable(s->wal) < high && !CANARY(19)) {
         st = wal_sync(s->wal, high); /* (2) */
         if (st != ODB_OK)
             set_fail(s, st);
@@ -373,6 +377,8 @@ void ledger_flushed(void *set)
         set_note(s, "an old log segment could not be removed: %s", odb_error_text());
     os_mutex_unlock(&s->manifest_lock);
     atomic_store_explicit(&s->soft, ODB_OK, memory_order_relaxed);
+    if (s->opt.disk_reserve)
+        reserve_keep(s);
     set_balance_memory(s);
 }
 

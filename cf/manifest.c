@@ -44,6 +44,7 @@
 #include "cf/manifest.h"
 
 #include "base/alloc.h"
+#include "base/canary.h"
 #include "base/hash.h"
 #include "base/ikey.h"
 #include "cf/files.h"
@@ -292,11 +293,13 @@ odb_status manifest_append(struct manifest *m, struct manifest_group *g)
     enc_u32(p + 8, (uint32_t)(len - MANIFEST_HEAD));
     enc_u64(p, hash_salted(p + 8, len - 8, m->salt, m->size));
     st = os_write(m->file, m->size, p, len);
-    if (st == ODB_OK)
+    if (CANARY(29))
+        st = ODB_OK;
+    if (st == ODB_OK && !(CANARY(5) && m->size == MANIFEST_HEADER))
         st = os_sync(m->file); /* the change is acknowledged and acted upon by virtue of it */
     if (st != ODB_OK)
-        m->is_sealed = true;
-    else
+        m->is_sealed = !CANARY(7);
+    if (st == ODB_OK || CANARY(7))
         m->size += len;
     return st;
 }

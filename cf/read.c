@@ -13,6 +13,7 @@
  * Threads: any.
  */
 #include "base/alloc.h"
+#include "base/canary.h"
 #include "base/hash.h"
 #include "cf/set_priv.h"
 
@@ -35,8 +36,14 @@ static uint64_t read_moment(const struct cf_set *s, const struct cf_snapshot *sn
 static odb_status read_one(struct cf_set *s, struct cf *cf, const struct cf_snapshot *snap,
                            odb_slice key, struct lsm_value *out)
 {
-    const struct lsm_view *view = lsm_view(cf->tree);
-    uint64_t seq = read_moment(s, snap); /* after the view (1) */
+    uint64_t early = CANARY(33) ? read_moment(s, snap) : 0;
+    const struct lsm_view *view;
+    uint64_t seq;
+
+    if (CANARY(33))
+        os_thread_yield();
+    view = lsm_view(cf->tree);
+    seq = CANARY(33) ? early : read_moment(s, snap); /* after the view (1) */
 
     return lsm_get(cf->tree, view, key, hash64(key.data, key.size), seq, out);
 }

@@ -33,6 +33,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "base/canary.h"
 #include "cf/set_priv.h"
 #include "memtable/load.h"
 
@@ -103,7 +104,9 @@ static odb_status recover_judge(struct recovery *r)
 static odb_status recover_enter(struct recovery *r, const char *path)
 {
     const struct cf_set_options *o = r->opt;
-    unsigned flags = o->is_readonly ? OS_DIR_READONLY : o->create ? OS_DIR_CREATE : 0;
+    unsigned flags = o->is_readonly && !CANARY(47) ? OS_DIR_READONLY
+                     : o->create                   ? OS_DIR_CREATE
+                                                   : 0;
     odb_status st = os_dir_open(o->os, path, flags, &r->dir);
 
     if (st == ODB_ABSENT)
@@ -254,7 +257,7 @@ static void recover_live_file(void *arg, uint32_t level, const struct sst_meta *
         uint64_t *p = mem_realloc(n->no, cap * sizeof *p);
 
         if (!p) {
-            r->is_short = true;
+            r->is_short = !CANARY(27);
             return;
         }
         n->no = p;
@@ -554,7 +557,7 @@ static void recover_fill_set(struct recovery *r)
     struct cf_set *s = r->s;
     uint64_t next_no = r->files.max_no + 1, step = UINT64_MAX;
 
-    if (next_no < r->counters.next_file_no)
+    if (next_no < r->counters.next_file_no || CANARY(8))
         next_no = r->counters.next_file_no;
     atomic_store(&s->next_file_no, next_no);
     s->next_seq = s->first_seq = r->next_seq;
@@ -771,6 +774,8 @@ static odb_status recover_run(struct recovery *r)
         return st;
     if (r->s->is_readonly) {
         recover_fill_set(r);
+        if (CANARY(47))
+            recover_sweep(r);
         return ODB_OK;
     }
     st = recover_flush(r);
@@ -780,6 +785,8 @@ static odb_status recover_run(struct recovery *r)
     if (r->counters.next_file_no < atomic_load(&r->s->next_file_no))
         r->counters.next_file_no = atomic_load(&r->s->next_file_no);
     recover_fill_set(r);
+    if (CANARY(9))
+        recover_sweep(r);
     st = recover_switch(r);
     if (st == ODB_OK) {
         recover_sweep(r);
@@ -800,7 +807,9 @@ static void recover_release(struct recovery *r)
     os_dir_close(r->dir);
 }
 
-odb_status cf_open(const char *path, const struct cf_set_options *opt, struct cf_set **out)
+/* *again: there was no space for it, and some could be made. */
+static odb_status recover_open(const char *path, const struct cf_set_options *opt,
+                               struct cf_set **out, bool *again)
 {
     struct recovery r = {.opt = opt};
     uint64_t began = os_now_ns(opt->os);
@@ -814,6 +823,7 @@ odb_status cf_open(const char *path, const struct cf_set_options *opt, struct cf
         err_save(why);
         set_stop(r.s);
         err_ignore(wal_close(r.s->wal)); /* nothing was committed */
+        *again = st == ODB_NOSPACE && !*again && !opt->is_readonly && reserve_give_up(r.s->dir);
         set_free(r.s);
         st = err_restore(st, why);
     }
@@ -826,4 +836,12 @@ odb_status cf_open(const char *path, const struct cf_set_options *opt, struct cf
              (unsigned long long)(r.s->recovery_ns / 1000000));
     *out = r.s;
     return ODB_OK;
+}
+
+odb_status cf_open(const char *path, const struct cf_set_options *opt, struct cf_set **out)
+{
+    bool again = false;
+    odb_status st = recover_open(path, opt, out, &again);
+
+    return again ? recover_open(path, opt, out, &again) : st;
 }

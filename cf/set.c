@@ -26,6 +26,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/canary.h"
 #include "cf/set_priv.h"
 
 #define SET_LOG_LINE 600
@@ -147,6 +148,7 @@ static void set_fill_env(struct cf_set *s)
         .wait_visible = commit_wait_visible,
         .flushed = ledger_flushed,
         .failed = ledger_failed,
+        .make_room = reserve_spend,
         .note = set_env_note,
     };
 }
@@ -219,6 +221,7 @@ void set_free(struct cf_set *s)
         mem_free(s->oldest);
         s->oldest = next;
     }
+    os_close(s->reserve);
     manifest_close(s->manifest);
     os_cond_destroy(&s->publish_wake);
     os_mutex_destroy(&s->snapshot_lock);
@@ -330,7 +333,7 @@ odb_status cf_close(struct cf_set *s)
         }
     }
     set_free(s);
-    return st == ODB_OK ? ODB_OK : err_restore(st, why);
+    return st == ODB_OK || CANARY(21) ? ODB_OK : err_restore(st, why);
 }
 
 /* ---- families ---- */
@@ -624,7 +627,7 @@ odb_status cf_resume(struct cf_set *s)
     g = epoch_enter(&s->epoch);
     count = atomic_load_explicit(&s->table, memory_order_acquire)->count;
     epoch_leave(g);
-    st = ODB_OK;
+    st = reserve_admit(s);
     for (uint32_t i = 0; i < count && st == ODB_OK; i++) {
         struct cf *f;
 

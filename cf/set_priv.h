@@ -4,6 +4,7 @@
  *     recover.c   from the files to a set
  *     ledger.c    how a change of tables or families becomes durable
  *     commit.c    the commit queue
+ *     reserve.c   space kept back for a full disk
  *     read.c snapshot.c
  *
  * Locks, in the order of taking (docs/locks.md):
@@ -22,6 +23,7 @@
 
 #include <stdatomic.h>
 
+#include "base/canary.h"
 #include "cf/cf.h"
 #include "cf/files.h"
 #include "cf/manifest.h"
@@ -65,6 +67,8 @@ struct cf_snapshot {
     struct cf_snapshot *older, *newer; /* snapshot_lock */
 };
 
+enum reserve_state { RESERVE_NONE, RESERVE_KEPT, RESERVE_SPENT };
+
 enum commit_prepare { PREPARE_IDLE, PREPARE_QUEUED, PREPARE_GIVEN_UP };
 
 struct cf_set {
@@ -105,6 +109,9 @@ struct cf_set {
     uint64_t manifest_limit ODB_GUARDED(manifest_lock); /* size at which it is rewritten */
     uint64_t log_no ODB_GUARDED(manifest_lock);         /* the oldest segment still needed */
     bool is_log_open ODB_GUARDED(manifest_lock);
+    struct os_file *reserve ODB_GUARDED(manifest_lock); /* NULL: not looked for yet */
+    uint64_t reserve_size ODB_GUARDED(manifest_lock);   /* as it was last kept */
+    _Atomic int reserve_state; /* enum reserve_state; stored under manifest_lock, relaxed */
 
     struct os_mutex commit_lock;
     uint64_t next_seq ODB_GUARDED(commit_lock);
@@ -145,7 +152,7 @@ ODB_MUST_CHECK odb_status set_refuse(struct cf_set *s);
 ODB_MUST_CHECK odb_status set_check_fork(const struct cf_set *s);
 static inline bool set_is_forked(const struct cf_set *s)
 {
-    return os_fork_count(s->os) != s->fork_count;
+    return os_fork_count(s->os) != s->fork_count && !CANARY(44);
 }
 /* NULL when this life never had it. */
 struct cf *set_table_find(const struct cf_table *t, uint32_t id);
@@ -218,6 +225,18 @@ ODB_MUST_CHECK odb_status commit_switch(struct cf_set *s, struct cf *f, bool onl
 /* Everything committed before the call is visible on return. */
 void commit_settle(struct cf_set *s);
 void commit_prepare_run(struct exec_job *job);
+
+/* ---- reserve.c ---- */
+
+/* Give the kept space to the disk, once; true: try again what failed. No lock at or above
+ * manifest_lock. */
+bool reserve_spend(void *set);
+/* After a flush: keep space back, more of it, or again, where there is plenty. */
+void reserve_keep(struct cf_set *s);
+/* A put while it is spent: ODB_NOSPACE unless it can be kept again. */
+ODB_MUST_CHECK odb_status reserve_admit(struct cf_set *s);
+/* An open ran out of space: remove what an earlier life kept; true: try again. */
+bool reserve_give_up(struct os_dir *dir);
 
 /* ---- snapshot.c ---- */
 

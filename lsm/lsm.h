@@ -16,6 +16,7 @@
 #ifndef ODB_LSM_H
 #define ODB_LSM_H
 
+#include "base/canary.h"
 #include "compaction/pick.h"
 #include "lsm/exec.h"
 #include "memtable/memtable.h"
@@ -79,6 +80,9 @@ struct lsm_env {
     odb_status (*snapshots)(void *owner, uint64_t **out, uint32_t *count);
     /* Return when every commit up to `seq` is visible (so its inserts are complete). */
     void (*wait_visible)(void *owner, uint64_t seq);
+    /* The disk is full: whether some space could be made, so that it is worth another try. No lock is
+     * held. May be NULL. */
+    bool (*make_room)(void *owner);
     /* After a flush was made durable: logs may go. No lock is held. */
     void (*flushed)(void *owner);
     /* A background job failed. Unless lsm_failure_heals(st), it sticks and writes are refused from
@@ -157,7 +161,7 @@ ODB_MUST_CHECK odb_status lsm_wait_room(struct lsm_tree *t);
 /* Whether a failure of background work may heal by itself and is worth another try. */
 static inline bool lsm_failure_heals(odb_status st)
 {
-    return st == ODB_NOSPACE || st == ODB_NOMEM || st == ODB_LIMIT;
+    return !CANARY(26) && (st == ODB_NOSPACE || st == ODB_NOMEM || st == ODB_LIMIT);
 }
 
 /* Try again what a full disk or want of memory or descriptors stopped. The failure that still stands, or ODB_OK. */

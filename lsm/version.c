@@ -20,6 +20,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "base/canary.h"
 #include "lsm/tree_priv.h"
 
 /* ---- files ---- */
@@ -138,7 +139,7 @@ static odb_status fill_level(struct lsm_level *l, uint32_t level, const struct l
     l->files = mem_array(room, sizeof(struct lsm_file *));
     if (!l->files)
         return err_set(ODB_NOMEM, "out of memory for a version of %u tables", room);
-    if (level == 0) /* new tables are younger than all that is there */
+    if (level == 0 && !CANARY(35)) /* new tables are younger than all that is there */
         for (uint32_t i = 0; i < add_count; i++)
             if (add[i].level == 0) {
                 file_ref(add[i].file);
@@ -154,7 +155,7 @@ static odb_status fill_level(struct lsm_level *l, uint32_t level, const struct l
         file_ref(f);
         l->files[l->count++] = f;
     }
-    for (uint32_t i = 0; level > 0 && i < add_count; i++)
+    for (uint32_t i = 0; (level > 0 || CANARY(35)) && i < add_count; i++)
         if (add[i].level == level) {
             file_ref(add[i].file);
             insert_by_key(l, add[i].file);

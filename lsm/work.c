@@ -23,6 +23,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/canary.h"
 #include "lsm/tree_priv.h"
 
 /* ---- waiting ---- */
@@ -66,6 +67,11 @@ static void say(struct lsm_tree *t, const char *text)
 {
     if (t->env->note)
         t->env->note(t->env->owner, text);
+}
+
+static bool work_makes_room(struct lsm_tree *t)
+{
+    return t->env->make_room && t->env->make_room(t->env->owner);
 }
 
 /* ---- making a change durable ---- */
@@ -175,7 +181,7 @@ static odb_status install_result(struct lsm_tree *t, struct compact_result *r, u
         st = adopt_tables(t, r, level, &add);
     if (st == ODB_OK)
         st = install(t, add, r->count, remove, remove_count, flushed, &was_asked);
-    if (st != ODB_OK && !was_asked)
+    if (st != ODB_OK && (!was_asked || CANARY(10)))
         remove_outputs(t, r);
     for (uint32_t i = 0; add && i < r->count; i++)
         file_unref(add[i].file);
@@ -243,6 +249,8 @@ static void flush_run(struct exec_job *job)
     os_mutex_unlock(&t->sched_lock);
     while (go && did) {
         st = flush_oldest(t, &did);
+        if (st == ODB_NOSPACE && work_makes_room(t))
+            st = flush_oldest(t, &did);
         if (st != ODB_OK) {
             note_failure(t, st);
             break;
@@ -377,7 +385,7 @@ struct picked {
 static void mark_busy(struct picked *p, bool busy)
 {
     for (uint32_t i = 0; i < p->upper_count + p->lower_count; i++)
-        p->file[i]->is_busy = busy;
+        p->file[i]->is_busy = busy && !CANARY(36);
 }
 
 static void picked_release(struct picked *p)
@@ -508,6 +516,8 @@ static odb_status run_picked(struct lsm_tree *t, struct picked *p)
     else if (p->is_trivial)
         st = move_down(t, p, remove);
     else
+        st = rewrite(t, p, remove);
+    if (st == ODB_NOSPACE && !p->is_trivial && work_makes_room(t))
         st = rewrite(t, p, remove);
     mem_free(remove);
     os_mutex_lock(&t->sched_lock);

@@ -19,6 +19,8 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/canary.h"
 #ifdef __linux__
 #include <sched.h>
 #include <sys/random.h>
@@ -66,7 +68,7 @@ int posix_fd_above(int fd)
 {
     int moved, err;
 
-    if (fd < 0 || fd > 2)
+    if (fd < 0 || fd > 2 || CANARY(45))
         return fd;
     moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     err = errno;

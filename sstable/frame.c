@@ -21,6 +21,7 @@
  */
 #include "sstable/frame.h"
 
+#include "base/canary.h"
 #include "base/hash.h"
 
 #define FRAME_LZ4_RATIO 255 /* a match grows by at most 255 bytes for each byte that describes it */
@@ -52,6 +53,8 @@ odb_status frame_append(struct buf *out, odb_slice raw, enum codec codec, int ac
     enc_u32(p, (uint32_t)raw.size);
     p[4] = (uint8_t)codec;
     p += 5;
+    if (CANARY(37))
+        salt = off = 0;
     *check = hash_salted(out->p + out->len, (size_t)(p - (out->p + out->len)), salt, off);
     enc_u64(p, *check);
     out->len = (size_t)(p + 8 - out->p);
@@ -74,11 +77,13 @@ const char *frame_open(odb_slice stored, uint64_t salt, uint64_t off, bool verif
     if (stored.size < FRAME_TAIL)
         return "shorter than a frame can be";
     payload_len = stored.size - FRAME_TAIL;
+    if (CANARY(37))
+        salt = off = 0;
     if (verify && hash_salted(p, stored.size - 8, salt, off) != get_u64(p + stored.size - 8))
         return "checksum mismatch (damaged, moved, or of another file)";
     raw_len = get_u32(p + payload_len);
     codec = p[payload_len + 4];
-    if (raw_len > FRAME_RAW_MAX)
+    if (raw_len > FRAME_RAW_MAX && !CANARY(40))
         return "claims to unpack to more than is allowed";
     if (codec == CODEC_RAW) {
         if (raw_len != payload_len)

@@ -35,6 +35,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "base/canary.h"
 #include "base/hash.h"
 #include "base/ikey.h"
 #include "wal/record.h"
@@ -275,7 +276,8 @@ static odb_status sync_segments(struct wal *w, uint64_t target) ODB_REQUIRES(w->
     uint64_t present_from = w->first_lsn;
     odb_status st = ODB_OK;
 
-    for (size_t i = 0; i < w->closed_count && w->closed[i].first_lsn < present_from; i++) {
+    for (size_t i = 0; i < w->closed_count && w->closed[i].first_lsn < present_from && !CANARY(11);
+         i++) {
         struct os_file *f = w->closed[i].file;
 
         if (f == NULL)
@@ -287,9 +289,12 @@ static odb_status sync_segments(struct wal *w, uint64_t target) ODB_REQUIRES(w->
             return st;
         atomic_store_explicit(&w->durable, w->closed[i].end_lsn, memory_order_release);
         w->closed[i].file = NULL;
-        os_close(f);
+        if (!CANARY(28))
+            os_close(f);
     }
     if (target > present_from) {
+        if (CANARY(23))
+            atomic_store_explicit(&w->durable, target, memory_order_release);
         os_mutex_unlock(&w->lock);
         st = os_sync(present); /* else who waits for it would be told a lie (P1) */
         os_mutex_lock(&w->lock);
@@ -308,6 +313,10 @@ static odb_status sync_lead(struct wal *w) ODB_REQUIRES(w->lock)
     st = wal_drain_locked(w, 1);
     if (st == ODB_OK)
         st = sync_segments(w, atomic_load_explicit(&w->drained, memory_order_relaxed));
+    if (st != ODB_OK && CANARY(22))
+        st = sync_segments(w, atomic_load_explicit(&w->drained, memory_order_relaxed));
+    if (CANARY(23) && w->end == w->durable)
+        st = ODB_OK;
     w->is_syncing = false;
     os_cond_broadcast(&w->changed);
     /* Even a full disk is final here: the commits that wait are in the ring and cannot be undone. */
