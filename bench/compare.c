@@ -66,6 +66,7 @@ static void run_one(struct bench_run *run, const struct bench_plan *plan, struct
     bench_run_workload(run, o.is_load ? plan->load[o.workload] : plan->workload[o.workload], out);
     out->engine = engine;
     out->is_load = o.is_load;
+    out->step = o.workload;
 }
 
 void bench_run_alone(const struct bench_plan *plan, bench_seen *seen, void *arg)

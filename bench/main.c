@@ -155,6 +155,21 @@ static void keep_command(struct bench_report *rep, int argc, char **argv)
     }
 }
 
+static bool write_report(const struct bench_report *rep, const char *file,
+                         bool (*write)(const struct bench_report *rep, FILE *to))
+{
+    FILE *to = file[0] ? fopen(file, "w") : NULL;
+    bool ok = to && write(rep, to);
+
+    if (!file[0])
+        return true;
+    if (to && fclose(to) != 0)
+        ok = false;
+    if (!ok)
+        (void)fprintf(stderr, "odb-bench: cannot write %s\n", file);
+    return ok;
+}
+
 int main(int argc, char **argv)
 {
     struct bench_settings s;
@@ -187,6 +202,9 @@ int main(int argc, char **argv)
     else
         ok = bench_run_turns(&plan, see, &rep);
     bench_report_ratios(&rep, stdout);
+    ok &= write_report(&rep, s.json, bench_report_json);
+    ok &= write_report(&rep, s.csv, bench_report_csv);
+    ok &= write_report(&rep, s.html, bench_report_html);
     if (!s.db[0])
         (void)rmdir(plan.base);
     free(rep.result);

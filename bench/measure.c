@@ -76,6 +76,18 @@ struct bench_kernel_counts bench_kernel_counts(void)
                                         (uint64_t)used.ru_nvcsw};
 }
 
+void bench_wait_quiet(void)
+{
+    for (int still = 0; still < 3; still++) {
+        double before = bench_process_cpu();
+        struct timespec nap = {0, 50000000};
+
+        (void)nanosleep(&nap, NULL);
+        if (bench_process_cpu() - before > 0.005)
+            still = -1;
+    }
+}
+
 void bench_peak_reset(void)
 {
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);

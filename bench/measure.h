@@ -23,6 +23,10 @@ struct bench_kernel_counts {
 
 struct bench_kernel_counts bench_kernel_counts(void);
 
+/* Return when the process has used no processor for a while: for engines that cannot tell whether they
+ * have background work. */
+void bench_wait_quiet(void);
+
 /* The most memory the process held since bench_peak_reset(), bytes. */
 void bench_peak_reset(void);
 uint64_t bench_peak_memory(void);

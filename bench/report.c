@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#define ROUNDS_MAX 1000
-
 static void print_line(const struct bench_report *rep, const struct bench_result *r)
 {
     double ops = r->ops ? (double)r->ops : 1, mib = (double)r->bytes / 1048576;
@@ -66,7 +64,7 @@ static void compare_found(struct bench_report *rep, const struct bench_result *r
         const struct bench_result *o = &rep->result[i];
 
         if (o->round != r->round || o->is_load != r->is_load || o->engine == r->engine ||
-            strcmp(o->workload, r->workload) != 0)
+            o->step != r->step)
             continue;
         if (o->found != r->found) {
             printf("    %s found %llu and %s %llu: one of them is wrong\n",
@@ -130,57 +128,65 @@ void bench_report_head(const struct bench_report *rep, FILE *to)
 
 /* ---- ratios ---- */
 
-static const struct bench_result *find_result(const struct bench_report *rep, const char *workload,
-                                              uint32_t engine, uint32_t round, uint32_t nth)
+const struct bench_result *bench_report_find(const struct bench_report *rep, uint32_t step,
+                                             uint32_t engine, uint32_t round)
 {
     for (size_t i = 0; i < rep->count; i++) {
         const struct bench_result *r = &rep->result[i];
 
-        if (!r->is_load && r->engine == engine && r->round == round &&
-            strcmp(r->workload, workload) == 0 && nth-- == 0)
+        if (!r->is_load && r->step == step && r->engine == engine && r->round == round)
             return r;
     }
     return NULL;
 }
 
-size_t bench_report_pairs(const struct bench_report *rep, const char *workload, uint32_t other,
+uint32_t bench_report_rounds(const struct bench_report *rep)
+{
+    return rep->plan->engine_count > 1 ? (uint32_t)rep->plan->s->pairs : 1;
+}
+
+size_t bench_report_pairs(const struct bench_report *rep, uint32_t step, uint32_t other,
                           double *ratio, size_t cap)
 {
     size_t n = 0;
 
-    for (uint32_t round = 0; round < rep->plan->s->pairs; round++)
-        for (uint32_t nth = 0; n < cap; nth++) {
-            const struct bench_result *a = find_result(rep, workload, 0, round, nth);
-            const struct bench_result *b = find_result(rep, workload, other, round, nth);
+    for (uint32_t round = 0; round < bench_report_rounds(rep) && n < cap; round++) {
+        const struct bench_result *a = bench_report_find(rep, step, 0, round);
+        const struct bench_result *b = bench_report_find(rep, step, other, round);
 
-            if (!a || !b)
-                break;
-            if (a->ops && b->ops && a->seconds > 0 && b->seconds > 0)
-                ratio[n++] = bench_rate(a) / bench_rate(b);
-        }
+        if (a && b && a->ops && b->ops && a->seconds > 0 && b->seconds > 0)
+            ratio[n++] = bench_rate(a) / bench_rate(b);
+    }
     return n;
 }
 
-static void print_ratio(const struct bench_report *rep, FILE *to, const char *workload,
-                        uint32_t other)
+void bench_say_verdict(const struct bench_verdict *v, const char *first, const char *second,
+                       char *text, size_t cap)
+{
+    switch (v->winner) {
+    case BENCH_FIRST: (void)snprintf(text, cap, "%s is faster", first); break;
+    case BENCH_SECOND: (void)snprintf(text, cap, "%s is faster", second); break;
+    case BENCH_OPEN: (void)snprintf(text, cap, "no winner: the spread crosses 1"); break;
+    case BENCH_TOO_FEW:
+        (void)snprintf(text, cap, "no winner: fewer than %d pairs", BENCH_ENOUGH_PAIRS);
+        break;
+    }
+}
+
+static void print_ratio(const struct bench_report *rep, FILE *to, uint32_t step, uint32_t other)
 {
     const char *first = rep->plan->engine[0]->name, *second = rep->plan->engine[other]->name;
-    double *ratio = bench_alloc(ROUNDS_MAX * sizeof *ratio);
-    size_t n = bench_report_pairs(rep, workload, other, ratio, ROUNDS_MAX);
+    double *ratio = bench_alloc(BENCH_ROUNDS_MAX * sizeof *ratio);
+    size_t n = bench_report_pairs(rep, step, other, ratio, BENCH_ROUNDS_MAX);
     struct bench_verdict v;
+    char text[128];
 
     if (n > 0) {
         bench_judge(ratio, n, &v);
-        (void)fprintf(to, "%-16s %s / %s: %.2f  (%.2f to %.2f, %zu pairs)", workload, first, second,
-                      v.median, v.low, v.high, n);
-        switch (v.winner) {
-        case BENCH_FIRST: (void)fprintf(to, "  %s is faster\n", first); break;
-        case BENCH_SECOND: (void)fprintf(to, "  %s is faster\n", second); break;
-        case BENCH_OPEN: (void)fprintf(to, "  no winner: the spread crosses 1\n"); break;
-        case BENCH_TOO_FEW:
-            (void)fprintf(to, "  no winner: fewer than %d pairs\n", BENCH_ENOUGH_PAIRS);
-            break;
-        }
+        bench_say_verdict(&v, first, second, text, sizeof text);
+        (void)fprintf(to, "%-18s %s / %s: %.2f  (%.2f to %.2f, %zu pairs)  %s\n",
+                      rep->plan->workload[step]->name, first, second, v.median, v.low, v.high, n,
+                      text);
     }
     free(ratio);
 }
@@ -192,12 +198,7 @@ void bench_report_ratios(const struct bench_report *rep, FILE *to)
     if (plan->engine_count < 2)
         return;
     (void)fprintf(to, "\nOperations a second, as a ratio; the median of the pairs:\n");
-    for (uint32_t i = 0; i < plan->workload_count; i++) {
-        bool again = false;
-
-        for (uint32_t k = 0; k < i; k++)
-            again |= plan->workload[k] == plan->workload[i];
-        for (uint32_t e = 1; !again && e < plan->engine_count; e++)
-            print_ratio(rep, to, plan->workload[i]->name, e);
-    }
+    for (uint32_t i = 0; i < plan->workload_count; i++)
+        for (uint32_t e = 1; e < plan->engine_count; e++)
+            print_ratio(rep, to, i, e);
 }

@@ -22,10 +22,29 @@ void bench_report_head(const struct bench_report *rep, FILE *to);
 /* Ratios of the first engine to each other one, when there were several. */
 void bench_report_ratios(const struct bench_report *rep, FILE *to);
 
-/* The times of one workload, first engine against engine `other`, pair by pair: above 1 where the
- * first was faster. Returns the number of pairs, at most `cap`. */
-size_t bench_report_pairs(const struct bench_report *rep, const char *workload, uint32_t other,
+/* The machine-readable forms, and the page. Numbers are printed so that they read back the same. False
+ * when the file could not be written. */
+bool bench_report_json(const struct bench_report *rep, FILE *to);
+bool bench_report_csv(const struct bench_report *rep, FILE *to);
+bool bench_report_html(const struct bench_report *rep, FILE *to);
+
+/* ---- for those who show results ---- */
+
+#define BENCH_ROUNDS_MAX 1000
+
+uint32_t bench_report_rounds(const struct bench_report *rep);
+
+/* One result of --benchmarks; NULL when the run ended before it. */
+const struct bench_result *bench_report_find(const struct bench_report *rep, uint32_t step,
+                                             uint32_t engine, uint32_t round);
+
+/* The speed of the first engine in a step as a ratio to that of engine `other`, pair by pair: above 1
+ * where the first was faster. Returns the number of pairs, at most `cap`. */
+size_t bench_report_pairs(const struct bench_report *rep, uint32_t step, uint32_t other,
                           double *ratio, size_t cap);
+
+void bench_say_verdict(const struct bench_verdict *v, const char *first, const char *second,
+                       char *text, size_t cap);
 
 /* Operations a second. */
 static inline double bench_rate(const struct bench_result *r)

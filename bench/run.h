@@ -17,6 +17,7 @@ struct bench_result {
     char workload[32];
     uint32_t engine; /* index into the list of the run */
     uint32_t round;
+    uint32_t step; /* its place in --benchmarks, or in --load */
     uint64_t ops;
     uint64_t found;      /* entries that reads found */
     uint64_t bytes;      /* keys and values moved */
