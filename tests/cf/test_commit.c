@@ -208,6 +208,7 @@ static void crowd_check(struct crowd *c)
                 cf_get_into(c->s, c->cf[f], NULL, odb_bytes(key, n), value, sizeof value, &got),
                 ODB_OK);
             assert_int_equal(got, 8);
+            value[got] = '\0';
             assert_int_equal(strtoul(value, NULL, 10), ROUNDS);
         }
         for (unsigned r = 1; r <= ROUNDS; r++) {
