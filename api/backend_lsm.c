@@ -194,12 +194,17 @@ static bool engine_iter_seek_for_prev(odb_iter *it, odb_slice key)
 
 static bool engine_iter_next(odb_iter *it)
 {
-    return engine_iter_show(engine_iter_of(it), lsm_iter_next(engine_iter_of(it)->in));
+    struct lsm_iter *in = engine_iter_of(it)->in;
+
+    return engine_iter_show(engine_iter_of(it), ODB_LIKELY(lsm_iter_step(in)) || lsm_iter_next(in));
 }
 
 static bool engine_iter_prev(odb_iter *it)
 {
-    return engine_iter_show(engine_iter_of(it), lsm_iter_prev(engine_iter_of(it)->in));
+    struct lsm_iter *in = engine_iter_of(it)->in;
+
+    return engine_iter_show(engine_iter_of(it),
+                            ODB_LIKELY(lsm_iter_step_back(in)) || lsm_iter_prev(in));
 }
 
 static odb_status engine_iter_refresh(odb_iter *it, void *snapshot)

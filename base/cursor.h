@@ -13,7 +13,9 @@
  * 2. at >= count: the cursor stands nowhere. `status` is ODB_OK at the end of the data; any other
  *    status is sticky until the next positioning call (first, last, seek, seek_for_prev).
  * 3. Keys and values of the current run stay where they are until a call into `ops`.
- * 4. Entries come in internal order (base/ikey.h) with all their versions; hiding what a snapshot
+ * 4. What a source says of a run by `is_plain` is true of all its entries; saying nothing is always
+ *    right. It lets whole runs be shown that need not be looked at one by one.
+ * 5. Entries come in internal order (base/ikey.h) with all their versions; hiding what a snapshot
  *    must not see is the business of lsm/.
  *
  * Threads: one at a time.
@@ -53,6 +55,8 @@ struct cursor {
     const struct entry *run;
     uint32_t at;
     uint32_t count;
+    uint64_t newest; /* while is_plain: no trailer of the run is greater */
+    bool is_plain;   /* the run holds puts only, no two of the same key */
     odb_status status;
 };
 

@@ -45,18 +45,28 @@ odb_status merge_init(struct merge *m, struct cursor **cursors, uint32_t count, 
         mem_free(lost);
         return err_set(ODB_NOMEM, "out of memory for a merge of %lu sources", (unsigned long)count);
     }
+    merge_init_in(m, source, lost, cursors, count, skip);
+    m->is_lent = false;
+    return ODB_OK;
+}
+
+void merge_init_in(struct merge *m, struct merge_source *source, uint32_t *lost,
+                   struct cursor **cursors, uint32_t count, size_t skip)
+{
     for (uint32_t i = 0; i < count; i++)
         source[i] = (struct merge_source){cursors[i], UINT64_MAX};
-    *m = (struct merge){.source = source, .lost = lost, .count = count, .skip = skip};
-    return ODB_OK;
+    *m = (struct merge){
+        .source = source, .lost = lost, .count = count, .skip = skip, .is_lent = true};
 }
 
 void merge_release(struct merge *m)
 {
     for (uint32_t i = 0; m->source && i < m->count; i++)
         cursor_free(m->source[i].cursor);
-    mem_free(m->source);
-    mem_free(m->lost);
+    if (!m->is_lent) {
+        mem_free(m->source);
+        mem_free(m->lost);
+    }
     *m = (struct merge){0};
 }
 

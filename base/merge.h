@@ -42,6 +42,7 @@ struct merge {
     size_t skip;
     bool is_backward;
     bool is_valid;
+    bool is_lent; /* the arrays are the caller's */
     odb_status status;
 };
 
@@ -49,6 +50,9 @@ struct merge {
  * they stay the caller's. All keys must share their first `skip` bytes. */
 ODB_MUST_CHECK odb_status merge_init(struct merge *m, struct cursor **cursors, uint32_t count,
                                      size_t skip);
+/* The same in memory of the caller's, `count` of each, which outlives the merge. Cannot fail. */
+void merge_init_in(struct merge *m, struct merge_source *source, uint32_t *lost,
+                   struct cursor **cursors, uint32_t count, size_t skip);
 void merge_release(struct merge *m);
 /* Hand the cursors back to whoever gave them; only merge_release may follow. */
 void merge_detach(struct merge *m);

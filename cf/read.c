@@ -144,8 +144,10 @@ odb_status cf_iter_new(struct cf_set *s, struct cf *cf, const struct cf_snapshot
     if (read_is_dropped(cf))
         return read_refuse(cf);
     g = epoch_enter(&s->epoch);
-    view = lsm_view(cf->tree);
-    st = lsm_iter_new(cf->tree, view, read_moment(s, snap), range, out);
+    do {
+        view = lsm_view(cf->tree);
+        st = lsm_iter_new(cf->tree, view, read_moment(s, snap), range, out);
+    } while (ODB_UNLIKELY(st == ODB_AGAIN));
     epoch_leave(g);
     return st;
 }

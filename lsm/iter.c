@@ -4,18 +4,28 @@
  *                      too  yes  gone      too  yes         (x: a delete; @: sequence number)
  *                      new                 new
  *
- * Forward the merge stands on the entry that is shown. Backward it has already passed it: versions
- * of a key come oldest first that way, so the newest visible one is known only when the key is left
- * behind; key and value are then shown from copies.
+ * Forward the merge stands on the entry that is shown. Backward versions of a key come oldest first, so
+ * the newest visible one is in general known only when the key has been left behind; key and value are
+ * then shown from copies.
  *
- * 1. FORWARD and valid: the merge stands on the shown entry; `key` holds a copy of its user key only
- *    once a step needs it.
- * 2. BACKWARD and valid: `key` and `value` hold the shown entry, the merge stands on the newest entry
- *    of some smaller key, or nowhere.
+ * Plain runs (base/cursor.h, 4). Mostly a stretch of the merge is part of a run that holds puts only, of
+ * different keys, all visible. Then it is shown in place, either way, and a step is an index into the
+ * run (struct lsm_iter_face):
+ *
+ *     run of the winner    [ . . d  e  f  g  h . . ]     forward: e f g h follow d without a look
+ *     sure to come next          ^shown     ^            backward: g f e, but not d: whatever comes
+ *                                                        before d may hold a newer version of it
+ *
+ * 1. FORWARD and valid: the merge stood on the shown entry, or on one before it in the same run, when
+ *    it moved last; so its position is set right before it is used again (catch_up).
+ * 2. BACKWARD and in place: likewise. BACKWARD and not in place: `key` and `value` hold the shown entry,
+ *    the merge stands on the newest entry of some smaller key, or nowhere.
  * 3. Bounds: no key below `lower` or at or above `upper` is ever shown, whichever way the walk goes.
  * 4. An error of any source stops the walk and sticks until the next positioning call (C24).
  *
- * The cursors keep their memtables and tables, so the iterator needs neither view nor epoch.
+ * An iterator is one piece of memory: itself, the merge's arrays, the cursors. It holds its view, and
+ * with it memtables and tables, so it needs no epoch. The piece of one that is freed is kept for the
+ * next: making and freeing one takes no lock and mostly no call to the heap.
  */
 #include <assert.h>
 
@@ -26,26 +36,27 @@
 enum walk { WALK_NOWHERE, WALK_FORWARD, WALK_BACKWARD };
 
 struct lsm_iter {
+    struct lsm_iter_face face; /* first; `shown` is in the merge's run, or is `copied` */
     struct merge merge;
+    struct lsm_tree *tree;
+    struct lsm_view *view; /* a reference */
+    size_t size;           /* of the piece of memory */
     uint64_t seq;
     enum walk walk; /* WALK_NOWHERE: not valid */
-    odb_status status;
+    bool in_place;  /* walking: shown from the run */
     bool has_lower;
     bool has_upper;
+    odb_status status;
+    odb_slice hidden;               /* forward: versions of this key are passed over */
+    const struct cursor *hidden_in; /* whose run `hidden` lies in; NULL: in `key` */
     struct buf lower;
     struct buf upper;
-    struct buf key; /* see invariants 1 and 2 */
+    struct buf key; /* see invariant 2 */
     struct buf value;
-    const struct entry *shown; /* the merge's entry, or `copied` */
-    struct entry copied;       /* backward: over key and value */
+    struct entry copied; /* over key and value */
 };
 
 /* ---- building ---- */
-
-struct iter_sources {
-    struct cursor **cursor;
-    uint32_t count;
-};
 
 static bool file_in_range(const struct lsm_file *f, const struct lsm_range *r)
 {
@@ -53,94 +64,185 @@ static bool file_in_range(const struct lsm_file *f, const struct lsm_range *r)
            (!r->lower.data || odb_slice_compare(file_largest(f), r->lower) >= 0);
 }
 
-static odb_status add_level(struct lsm_tree *t, const struct lsm_level *l,
-                            const struct lsm_range *r, unsigned flags, struct iter_sources *s)
+/* Which files of a level the range touches. */
+static uint32_t files_in_range(const struct lsm_level *l, const struct lsm_range *r,
+                               uint32_t *first)
 {
-    uint32_t first = 0, end = l->count;
-    odb_status st;
+    uint32_t end = l->count;
 
-    while (first < end && !file_in_range(l->files[first], r))
-        first++;
-    while (end > first && !file_in_range(l->files[end - 1], r))
-        end--;
-    if (first == end)
-        return ODB_OK;
-    st = level_cursor_new(t->env->tables, l->files + first, end - first, flags,
-                          &s->cursor[s->count]);
-    s->count += st == ODB_OK;
-    return st;
+    *first = 0;
+    if (r->lower.data)
+        *first = level_search(l, r->lower);
+    if (r->upper.data) {
+        end = level_search(l, r->upper);
+        end += end < l->count && odb_slice_compare(file_smallest(l->files[end]), r->upper) < 0;
+    }
+    return end > *first ? end - *first : 0;
 }
 
-static odb_status gather(struct lsm_tree *t, const struct lsm_view *v, const struct lsm_range *r,
-                         struct iter_sources *s)
+static inline size_t iter_rounded(size_t n)
 {
-    const struct lsm_version *version = v->version;
-    uint32_t room = v->mem_count + version->level[0].count + LSM_LEVELS;
-    unsigned flags = (r->keys_only ? SST_KEYS_ONLY : 0) | (r->is_long ? SST_SCAN : 0);
-    odb_status st = ODB_OK;
+    return (n + 15) & ~(size_t)15;
+}
 
-    s->cursor = mem_zalloc(room, sizeof(struct cursor *));
-    if (!s->cursor)
-        return err_set(ODB_NOMEM, "out of memory for an iterator");
-    for (uint32_t i = 0; i < v->mem_count && st == ODB_OK; i++) {
-        if (i > 0 && memtable_count(v->mem[i].mem) == 0)
-            continue;
-        st = memtable_cursor_new(v->mem[i].mem, &s->cursor[s->count]);
-        s->count += st == ODB_OK;
+/* Memory for an iterator over so many sources: one freed before, or new. NULL: none. */
+static struct lsm_iter *iter_take(struct lsm_tree *t, size_t size)
+{
+    struct lsm_iter *it = atomic_exchange_explicit(&t->idle_iter[thread_stripe() % LSM_IDLE_ITERS],
+                                                   NULL, memory_order_acquire);
+
+    if (it && it->size < size) {
+        mem_free(it);
+        it = NULL;
     }
-    for (uint32_t i = 0; i < version->level[0].count && st == ODB_OK; i++) {
-        if (!file_in_range(version->level[0].files[i], r))
-            continue;
-        st = sst_cursor_new(t->env->tables, &version->level[0].files[i]->ref, flags,
-                            &s->cursor[s->count]);
-        s->count += st == ODB_OK;
+    if (!it) {
+        it = mem_alloc(size);
+        if (it)
+            it->size = size;
     }
-    for (uint32_t i = 1; i < LSM_LEVELS && st == ODB_OK; i++)
-        st = add_level(t, &version->level[i], r, flags, s);
-    return st;
+    if (it) {
+        size = it->size;
+        memset((void *)it, 0, sizeof *it);
+        it->size = size;
+    }
+    return it;
+}
+
+static void iter_give_back(struct lsm_tree *t, struct lsm_iter *it)
+{
+    struct lsm_iter *none = NULL;
+
+    if (it->size > LSM_IDLE_ITER_MAX || !atomic_compare_exchange_strong_explicit(
+                                            &t->idle_iter[thread_stripe() % LSM_IDLE_ITERS], &none,
+                                            it, memory_order_release, memory_order_relaxed))
+        mem_free(it);
+}
+
+/* The memtables that hold anything, the tables of level 0 in range, one source for each deeper level
+ * that has files in range. */
+struct iter_plan {
+    uint32_t mem_count;
+    uint32_t table_count;
+    uint32_t level_count;
+    uint32_t first[LSM_LEVELS]; /* per deeper level */
+    uint32_t files[LSM_LEVELS];
+};
+
+static uint32_t iter_plan_sources(const struct lsm_view *v, const struct lsm_range *r,
+                                  struct iter_plan *p)
+{
+    const struct lsm_level *l = v->version->level;
+
+    *p = (struct iter_plan){0};
+    for (uint32_t i = 0; i < v->mem_count; i++)
+        p->mem_count += memtable_count(v->mem[i].mem) != 0;
+    for (uint32_t i = 0; i < l[0].count; i++)
+        p->table_count += file_in_range(l[0].files[i], r);
+    for (uint32_t i = 1; i < LSM_LEVELS; i++)
+        if (l[i].count) {
+            p->files[i] = files_in_range(&l[i], r, &p->first[i]);
+            p->level_count += p->files[i] != 0;
+        }
+    return p->mem_count + p->table_count + p->level_count;
+}
+
+/* Make the cursors, one behind the other from `at` on; *count tells how many there are. What came into
+ * a memtable since the plan was made is newer than the iterator's moment: it may be left out. */
+static odb_status iter_open_sources(struct lsm_iter *it, const struct lsm_range *r,
+                                    const struct iter_plan *p, uint8_t *at, struct cursor **cursor,
+                                    uint32_t *count)
+{
+    const struct lsm_view *v = it->view;
+    const struct lsm_level *l = v->version->level;
+    struct sst_store *store = it->tree->env->tables;
+    unsigned flags = (r->keys_only ? SST_KEYS_ONLY : 0) | (r->is_long ? SST_SCAN : 0);
+    uint32_t mems = 0;
+
+    for (uint32_t i = 0; i < v->mem_count && mems < p->mem_count; i++) {
+        if (memtable_count(v->mem[i].mem) == 0)
+            continue;
+        cursor[(*count)++] = memtable_cursor_init(at, v->mem[i].mem);
+        at += iter_rounded(memtable_cursor_size());
+        mems++;
+    }
+    for (uint32_t i = 0; i < l[0].count; i++) {
+        odb_status st;
+
+        if (!file_in_range(l[0].files[i], r))
+            continue;
+        st = sst_cursor_init(at, store, &l[0].files[i]->ref, flags, &cursor[*count]);
+        if (st != ODB_OK)
+            return st;
+        ++*count;
+        at += iter_rounded(sst_cursor_size());
+    }
+    for (uint32_t i = 1; i < LSM_LEVELS; i++)
+        if (p->files[i]) {
+            cursor[(*count)++] =
+                level_cursor_init(at, store, &l[i], p->first[i], p->files[i], flags);
+            at += iter_rounded(level_cursor_size());
+        }
+    return ODB_OK;
 }
 
 static void iter_release(struct lsm_iter *it)
 {
+    struct lsm_tree *t = it->tree;
+
     merge_release(&it->merge);
     buf_release(&it->lower);
     buf_release(&it->upper);
     buf_release(&it->key);
     buf_release(&it->value);
-    mem_free(it);
+    view_unref(it->view);
+    iter_give_back(t, it);
 }
 
-odb_status lsm_iter_new(struct lsm_tree *t, const struct lsm_view *v, uint64_t seq,
+odb_status lsm_iter_new(struct lsm_tree *t, const struct lsm_view *view, uint64_t seq,
                         const struct lsm_range *range, struct lsm_iter **out)
 {
     static const struct lsm_range everything = {{NULL, 0}, {NULL, 0}, false, false};
     const struct lsm_range *r = range ? range : &everything;
-    struct lsm_iter *it = mem_zalloc(1, sizeof *it);
-    struct iter_sources s = {0};
+    struct lsm_view *v = (struct lsm_view *)(uintptr_t)view; /* counting is not changing it */
+    struct merge_source *source;
+    struct cursor **cursor;
+    struct iter_plan plan;
+    struct lsm_iter *it;
+    uint32_t room, count = 0, *lost;
+    size_t arrays, size;
     odb_status st;
 
-    if (!it)
+    if (!view_try_ref(v))
+        return ODB_AGAIN;
+    room = iter_plan_sources(v, r, &plan);
+    arrays = iter_rounded(room * (sizeof *source + sizeof *cursor + sizeof *lost));
+    size = iter_rounded(sizeof *it) + arrays +
+           plan.mem_count * iter_rounded(memtable_cursor_size()) +
+           plan.table_count * iter_rounded(sst_cursor_size()) +
+           plan.level_count * iter_rounded(level_cursor_size());
+    it = iter_take(t, size);
+    if (!it) {
+        view_unref(v);
         return err_set(ODB_NOMEM, "out of memory for an iterator");
+    }
+    it->tree = t;
+    it->view = v;
     it->seq = seq;
     it->has_lower = r->lower.data != NULL;
     it->has_upper = r->upper.data != NULL;
-    st = buf_assign(&it->lower, r->lower.data, r->lower.size);
-    if (st == ODB_OK)
+    source = (struct merge_source *)(void *)((uint8_t *)it + iter_rounded(sizeof *it));
+    cursor = (struct cursor **)(void *)(source + room);
+    lost = (uint32_t *)(void *)(cursor + room);
+    st = it->has_lower ? buf_assign(&it->lower, r->lower.data, r->lower.size) : ODB_OK;
+    if (st == ODB_OK && it->has_upper)
         st = buf_assign(&it->upper, r->upper.data, r->upper.size);
     if (st == ODB_OK)
-        st = gather(t, v, r, &s);
-    if (st == ODB_OK)
-        st = merge_init(&it->merge, s.cursor, s.count, 0);
+        st = iter_open_sources(it, r, &plan, (uint8_t *)source + arrays, cursor, &count);
+    merge_init_in(&it->merge, source, lost, cursor, count, 0);
     if (st != ODB_OK) {
-        for (uint32_t i = 0; i < s.count; i++)
-            cursor_free(s.cursor[i]);
-        mem_free(s.cursor);
-        buf_release(&it->lower);
-        buf_release(&it->upper);
-        mem_free(it);
+        iter_release(it);
         return st;
     }
-    mem_free(s.cursor);
     *out = it;
     return ODB_OK;
 }
@@ -151,21 +253,17 @@ void lsm_iter_free(struct lsm_iter *it)
         iter_release(it);
 }
 
+void tree_free_idle_iters(struct lsm_tree *t)
+{
+    for (unsigned i = 0; i < LSM_IDLE_ITERS; i++)
+        mem_free(atomic_exchange_explicit(&t->idle_iter[i], NULL, memory_order_acquire));
+}
+
 /* ---- looking ---- */
 
 bool lsm_iter_valid(const struct lsm_iter *it)
 {
     return it->walk != WALK_NOWHERE;
-}
-
-odb_slice lsm_iter_key(const struct lsm_iter *it)
-{
-    return odb_bytes(it->shown->key, it->shown->key_len);
-}
-
-odb_slice lsm_iter_value(const struct lsm_iter *it)
-{
-    return odb_bytes(it->shown->value, it->shown->value_len);
 }
 
 odb_status lsm_iter_status(const struct lsm_iter *it)
@@ -177,23 +275,13 @@ static bool stand_nowhere(struct lsm_iter *it, odb_status st)
 {
     it->walk = WALK_NOWHERE;
     it->status = st;
-    it->shown = NULL;
+    it->face = (struct lsm_iter_face){0};
     return false;
 }
 
-/* ---- forward ---- */
-
-static bool same_key(const struct entry *e, const struct buf *key)
+static inline bool keys_equal(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 {
-    return e->key_len == key->len && (key->len == 0 || memcmp(e->key, key->p, key->len) == 0);
-}
-
-static bool keep_key(struct lsm_iter *it, const struct entry *e)
-{
-    it->key.len = 0;
-    if (ODB_UNLIKELY(buf_append(&it->key, e->key, e->key_len) != ODB_OK))
-        return stand_nowhere(it, ODB_NOMEM);
-    return true;
+    return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
 }
 
 static bool at_or_past_upper(const struct lsm_iter *it, const struct entry *e)
@@ -201,9 +289,100 @@ static bool at_or_past_upper(const struct lsm_iter *it, const struct entry *e)
     return it->has_upper && key_compare(e->key, e->key_len, it->upper.p, it->upper.len) >= 0;
 }
 
-/* From the merge's present entry on, show the first visible live key. While `hide` the versions of
- * the key in it->key are passed over. */
-static bool settle_forward(struct lsm_iter *it, bool hide)
+static bool below_lower(const struct lsm_iter *it, const struct entry *e)
+{
+    return it->has_lower && key_compare(e->key, e->key_len, it->lower.p, it->lower.len) < 0;
+}
+
+static bool keep_key(struct lsm_iter *it, const void *key, size_t len)
+{
+    it->key.len = 0;
+    if (ODB_UNLIKELY(buf_append(&it->key, key, len) != ODB_OK))
+        return stand_nowhere(it, ODB_NOMEM);
+    return true;
+}
+
+/* Tell the merge how far its run has been shown meanwhile. */
+static void catch_up(struct lsm_iter *it)
+{
+    struct cursor *c = it->merge.current;
+
+    if (it->in_place)
+        c->at = (uint32_t)(it->face.shown - c->run);
+}
+
+/* Whether the run the merge stands in may be shown unlooked at. */
+static bool run_is_plain(const struct lsm_iter *it)
+{
+    const struct cursor *c = it->merge.current;
+
+    return c->is_plain && trailer_seq(c->newest) <= it->seq;
+}
+
+/* ---- forward ---- */
+
+/* Of `n` entries behind the shown one, those below the upper bound. */
+static uint32_t trim_ahead(const struct lsm_iter *it, const struct entry *shown, uint32_t n)
+{
+    uint32_t lo = 0;
+
+    if (n == 0 || !at_or_past_upper(it, shown + n))
+        return n;
+    while (lo < n) { /* the first that is too far is among 1..n */
+        uint32_t mid = lo + (n - lo) / 2;
+
+        if (at_or_past_upper(it, shown + mid + 1))
+            n = mid;
+        else
+            lo = mid + 1;
+    }
+    return n;
+}
+
+static bool show_forward(struct lsm_iter *it, const struct entry *e)
+{
+    uint32_t count;
+
+    it->walk = WALK_FORWARD;
+    it->in_place = true;
+    it->face = (struct lsm_iter_face){e, 0, 0};
+    if (run_is_plain(it)) {
+        (void)merge_stretch(&it->merge, &count);
+        it->face.ahead = trim_ahead(it, e, count - 1);
+    }
+    return true;
+}
+
+/* Pass over the versions of `e`'s key, `e` being the merge's entry. */
+static void hide_key_of(struct lsm_iter *it, const struct entry *e)
+{
+    it->hidden = odb_bytes(e->key, e->key_len);
+    it->hidden_in = it->merge.current;
+}
+
+/* Move the merge on. The hidden key stays where it lies as long as its run does; else it is copied. */
+static bool advance(struct lsm_iter *it)
+{
+    struct cursor *c = it->merge.current;
+
+    if (it->hidden_in == c && c->at + 1 >= c->count) {
+        if (!keep_key(it, it->hidden.data, it->hidden.size))
+            return false;
+        it->hidden = buf_slice(&it->key);
+        it->hidden_in = NULL;
+    }
+    (void)merge_next(&it->merge);
+    return true;
+}
+
+static bool is_hidden(const struct lsm_iter *it, const struct entry *e)
+{
+    return it->hidden.data && keys_equal(e->key, e->key_len, it->hidden.data, it->hidden.size);
+}
+
+/* From the merge's present entry on, show the first visible live key. Versions of the hidden key, if
+ * there is one, are passed over. */
+static bool settle_forward(struct lsm_iter *it)
 {
     struct merge *m = &it->merge;
 
@@ -212,17 +391,13 @@ static bool settle_forward(struct lsm_iter *it, bool hide)
 
         if (at_or_past_upper(it, e)) /* visible or not: nothing behind it is in bounds */
             return stand_nowhere(it, ODB_OK);
-        if (trailer_seq(e->trailer) <= it->seq && !(hide && same_key(e, &it->key))) {
-            if (trailer_kind(e->trailer) == KIND_PUT) {
-                it->shown = e;
-                it->walk = WALK_FORWARD;
-                return true;
-            }
-            if (!keep_key(it, e)) /* a delete: nothing of this key shows */
-                return false;
-            hide = true;
+        if (trailer_seq(e->trailer) <= it->seq && !is_hidden(it, e)) {
+            if (trailer_kind(e->trailer) == KIND_PUT)
+                return show_forward(it, e);
+            hide_key_of(it, e); /* a delete: nothing of this key shows */
         }
-        (void)merge_next(m);
+        if (!advance(it))
+            return false;
     }
     return stand_nowhere(it, m->status);
 }
@@ -230,8 +405,9 @@ static bool settle_forward(struct lsm_iter *it, bool hide)
 static bool go_forward_from(struct lsm_iter *it, odb_slice key, uint64_t trailer)
 {
     it->status = ODB_OK;
+    it->hidden = odb_bytes(NULL, 0);
     (void)merge_seek(&it->merge, key, trailer);
-    return settle_forward(it, false);
+    return settle_forward(it);
 }
 
 bool lsm_iter_first(struct lsm_iter *it)
@@ -239,8 +415,9 @@ bool lsm_iter_first(struct lsm_iter *it)
     if (it->has_lower)
         return go_forward_from(it, buf_slice(&it->lower), UINT64_MAX);
     it->status = ODB_OK;
+    it->hidden = odb_bytes(NULL, 0);
     (void)merge_first(&it->merge);
-    return settle_forward(it, false);
+    return settle_forward(it);
 }
 
 bool lsm_iter_seek(struct lsm_iter *it, odb_slice key)
@@ -252,9 +429,37 @@ bool lsm_iter_seek(struct lsm_iter *it, odb_slice key)
 
 /* ---- backward ---- */
 
-static bool below_lower(const struct lsm_iter *it, const struct entry *e)
+/* Of `n` entries before the shown one, those at or above the lower bound. */
+static uint32_t trim_behind(const struct lsm_iter *it, const struct entry *shown, uint32_t n)
 {
-    return it->has_lower && key_compare(e->key, e->key_len, it->lower.p, it->lower.len) < 0;
+    uint32_t lo = 0;
+
+    if (n == 0 || !below_lower(it, shown - n))
+        return n;
+    while (lo < n) {
+        uint32_t mid = lo + (n - lo) / 2;
+
+        if (below_lower(it, shown - mid - 1))
+            n = mid;
+        else
+            lo = mid + 1;
+    }
+    return n;
+}
+
+/* Show the merge's entry where it lies, if it is sure to be the newest version of its key: in a plain
+ * run, when the entry before it, of another key, is also sure to come before all other sources'. */
+static bool show_backward_in_place(struct lsm_iter *it)
+{
+    const struct cursor *c = it->merge.current;
+    const struct entry *e = cursor_entry(c);
+
+    if (c->at <= it->merge.sure || !run_is_plain(it))
+        return false;
+    it->walk = WALK_BACKWARD;
+    it->in_place = true;
+    it->face = (struct lsm_iter_face){e, 0, trim_behind(it, e, c->at - it->merge.sure - 1)};
+    return true;
 }
 
 static bool keep_value(struct lsm_iter *it, const struct entry *e)
@@ -270,14 +475,14 @@ static bool keep_value(struct lsm_iter *it, const struct entry *e)
 static bool collect_versions(struct lsm_iter *it, bool *is_live)
 {
     struct merge *m = &it->merge;
+    const struct entry *e = merge_entry(m);
 
     *is_live = false;
-    if (!keep_key(it, merge_entry(m)))
+    if (!keep_key(it, e->key, e->key_len))
         return false;
     do {
-        const struct entry *e = merge_entry(m);
-
-        if (!same_key(e, &it->key))
+        e = merge_entry(m);
+        if (!keys_equal(e->key, e->key_len, it->key.p, it->key.len))
             break;
         if (trailer_seq(e->trailer) <= it->seq) {
             *is_live = trailer_kind(e->trailer) == KIND_PUT;
@@ -297,6 +502,8 @@ static bool settle_backward(struct lsm_iter *it)
 
         if (below_lower(it, merge_entry(m)))
             return stand_nowhere(it, ODB_OK);
+        if (show_backward_in_place(it))
+            return true;
         if (!collect_versions(it, &is_live))
             return false;
         if (!m->is_valid && m->status != ODB_OK)
@@ -304,8 +511,9 @@ static bool settle_backward(struct lsm_iter *it)
         if (is_live) {
             it->copied = (struct entry){it->key.p, it->value.p, (uint32_t)it->key.len,
                                         (uint32_t)it->value.len, 0};
-            it->shown = &it->copied;
+            it->face = (struct lsm_iter_face){&it->copied, 0, 0};
             it->walk = WALK_BACKWARD;
+            it->in_place = false;
             return true;
         }
     }
@@ -338,8 +546,8 @@ bool lsm_iter_seek_for_prev(struct lsm_iter *it, odb_slice key)
 
 /* ---- steps ---- */
 
-/* The common step: the next entry of the merge's stretch is another key, visible, and a value. Both
- * entries are in place, so nothing is copied. False: it is not so simple. */
+/* A run that is not plain: still, the next entry of the stretch may simply be another key, visible, and
+ * a value. */
 static inline bool step_in_stretch(struct lsm_iter *it)
 {
     uint32_t count;
@@ -347,38 +555,53 @@ static inline bool step_in_stretch(struct lsm_iter *it)
 
     if (count < 2 || trailer_seq(next->trailer) > it->seq ||
         trailer_kind(next->trailer) != KIND_PUT ||
-        (next->key_len == e->key_len && memcmp(next->key, e->key, e->key_len) == 0) ||
-        at_or_past_upper(it, next))
+        keys_equal(next->key, next->key_len, e->key, e->key_len) || at_or_past_upper(it, next))
         return false;
     it->merge.current->at++;
-    it->shown = next;
+    it->face.shown = next;
     return true;
 }
 
 bool lsm_iter_next(struct lsm_iter *it)
 {
+    const struct entry *e = it->face.shown;
+
     if (ODB_LIKELY(it->walk == WALK_FORWARD)) {
-        if (ODB_LIKELY(step_in_stretch(it)))
+        if (lsm_iter_step(it))
             return true;
-        if (!keep_key(it, it->shown))
-            return false;
-        (void)merge_next(&it->merge);
-        return settle_forward(it, true);
+        catch_up(it);
+        if (step_in_stretch(it))
+            return true;
+        hide_key_of(it, e);
+        return advance(it) && settle_forward(it);
     }
     if (it->walk == WALK_NOWHERE)
         return false;
-    it->status = ODB_OK; /* turn round: behind every version of the shown key */
-    (void)merge_seek(&it->merge, buf_slice(&it->key), 0);
-    return settle_forward(it, true);
+    /* Turn round: behind every version of the shown key. */
+    if (it->in_place && !keep_key(it, e->key, e->key_len))
+        return false;
+    it->status = ODB_OK;
+    it->hidden = buf_slice(&it->key);
+    it->hidden_in = NULL;
+    (void)merge_seek(&it->merge, it->hidden, 0);
+    return settle_forward(it);
 }
 
 bool lsm_iter_prev(struct lsm_iter *it)
 {
-    if (it->walk == WALK_BACKWARD)
+    if (it->walk == WALK_BACKWARD) {
+        if (lsm_iter_step_back(it))
+            return true;
+        if (it->in_place) {
+            catch_up(it);
+            (void)merge_prev(&it->merge);
+        }
         return settle_backward(it);
+    }
     if (it->walk == WALK_NOWHERE)
         return false;
-    if (!keep_key(it, it->shown)) /* turn round: before every version of the shown key */
+    /* Turn round: before every version of the shown key. */
+    if (!keep_key(it, it->face.shown->key, it->face.shown->key_len))
         return false;
     return go_backward_from(it, buf_slice(&it->key), UINT64_MAX);
 }

@@ -7,7 +7,9 @@
  * 2. While valid, run, at and count are those of `table`: they are taken from it before, and written
  *    back to it (its position within the run) ahead of every call into it.
  *
- * Threads: one at a time. The files are referenced for the cursor's life, so it needs no epoch.
+ * Threads: one at a time. The files are kept for the cursor's life, by references of its own or by the
+ * version that the caller holds, so it needs no epoch. The table cursors, one after the other, live in
+ * memory that follows the level cursor.
  */
 #include "base/alloc.h"
 #include "lsm/version.h"
@@ -19,8 +21,16 @@ struct level_cursor {
     uint32_t file; /* index of the table that is open */
     uint32_t file_count;
     unsigned flags;
-    struct lsm_file *files[];
+    bool is_lent;                  /* memory and files are the caller's */
+    const struct lsm_level *level; /* which files are part of, from files[0] on; NULL: unknown */
+    struct lsm_file *const *files;
 };
+
+/* Where the table cursor lives. */
+static void *level_room(struct level_cursor *l)
+{
+    return l + 1;
+}
 
 static struct level_cursor *level_of(struct cursor *c)
 {
@@ -37,6 +47,8 @@ static bool level_adopt(struct level_cursor *l)
     l->c.run = t->run;
     l->c.at = t->at;
     l->c.count = t->count;
+    l->c.newest = t->newest;
+    l->c.is_plain = t->is_plain;
     l->c.status = ODB_OK;
     return true;
 }
@@ -50,7 +62,7 @@ static bool level_open_file(struct level_cursor *l, uint32_t i)
         return true;
     cursor_free(l->table);
     l->table = NULL;
-    st = sst_cursor_new(l->store, &l->files[i]->ref, l->flags, &l->table);
+    st = sst_cursor_init(level_room(l), l->store, &l->files[i]->ref, l->flags, &l->table);
     if (st != ODB_OK)
         return cursor_stop(&l->c, st);
     l->file = i;
@@ -98,6 +110,13 @@ static uint32_t level_find_file(const struct level_cursor *l, odb_slice key)
 {
     uint32_t lo = 0, n = l->file_count;
 
+    if (l->level) {
+        uint32_t first = (uint32_t)(l->files - l->level->files);
+
+        lo = level_search(l->level, key);
+        lo = lo > first ? lo - first : 0;
+        return lo < n ? lo : n;
+    }
     while (n > 0) {
         uint32_t half = n / 2;
 
@@ -164,6 +183,8 @@ static void level_free(struct cursor *c)
     struct level_cursor *l = level_of(c);
 
     cursor_free(l->table);
+    if (l->is_lent)
+        return;
     for (uint32_t i = 0; i < l->file_count; i++)
         file_unref(l->files[i]);
     mem_free(l);
@@ -174,21 +195,47 @@ static const struct cursor_ops level_ops = {
     level_next_run, level_prev_run, level_free,
 };
 
+size_t level_cursor_size(void)
+{
+    return sizeof(struct level_cursor) + sst_cursor_size();
+}
+
+static void level_fill(struct level_cursor *l, struct sst_store *store, uint32_t count,
+                       unsigned flags)
+{
+    *l = (struct level_cursor){.store = store, .file_count = count, .flags = flags};
+    l->c.ops = &level_ops;
+}
+
+struct cursor *level_cursor_init(void *memory, struct sst_store *store,
+                                 const struct lsm_level *level, uint32_t first, uint32_t count,
+                                 unsigned flags)
+{
+    struct level_cursor *l = memory;
+
+    level_fill(l, store, count, flags);
+    l->is_lent = true;
+    l->level = level;
+    l->files = level->files + first;
+    return &l->c;
+}
+
 odb_status level_cursor_new(struct sst_store *store, struct lsm_file *const *files, uint32_t count,
                             unsigned flags, struct cursor **out)
 {
-    struct level_cursor *l = mem_zalloc(1, sizeof *l + count * sizeof l->files[0]);
+    size_t size = level_cursor_size();
+    struct level_cursor *l = mem_alloc(size + count * sizeof(struct lsm_file *));
+    struct lsm_file **kept;
 
     if (!l)
         return err_set(ODB_NOMEM, "out of memory for a cursor over %u tables", count);
-    l->c.ops = &level_ops;
-    l->store = store;
-    l->flags = flags;
-    l->file_count = count;
+    level_fill(l, store, count, flags);
+    kept = (struct lsm_file **)(void *)((uint8_t *)l + size);
     for (uint32_t i = 0; i < count; i++) {
-        l->files[i] = files[i];
+        kept[i] = files[i];
         file_ref(files[i]);
     }
+    l->files = kept;
     *out = &l->c;
     return ODB_OK;
 }

@@ -208,7 +208,8 @@ struct lsm_range {
     bool is_long; /* a scan of much: read ahead, spare the cache */
 };
 
-/* An iterator over `view` at `seq`, both kept for its life. Called inside an epoch, used outside. */
+/* An iterator over `view` at `seq`, both kept for its life. Called inside an epoch, used outside.
+ * ODB_AGAIN: the view has been replaced just now; take the present one, then the number anew. */
 ODB_MUST_CHECK odb_status lsm_iter_new(struct lsm_tree *t, const struct lsm_view *v, uint64_t seq,
                                        const struct lsm_range *range, struct lsm_iter **out);
 void lsm_iter_free(struct lsm_iter *it);
@@ -220,10 +221,59 @@ bool lsm_iter_seek_for_prev(struct lsm_iter *it, odb_slice key);
 bool lsm_iter_next(struct lsm_iter *it);
 bool lsm_iter_prev(struct lsm_iter *it);
 bool lsm_iter_valid(const struct lsm_iter *it);
-/* Only while valid; good until the next call on the iterator. */
-odb_slice lsm_iter_key(const struct lsm_iter *it);
-odb_slice lsm_iter_value(const struct lsm_iter *it);
 odb_status lsm_iter_status(const struct lsm_iter *it);
+
+/* What of an iterator is in the open, so that most steps need no call: the entry it shows, and how many
+ * right behind or before that entry in memory may be shown next without a look. The first member of
+ * struct lsm_iter. */
+struct lsm_iter_face {
+    const struct entry *shown; /* NULL: the iterator is not valid */
+    uint32_t ahead;
+    uint32_t behind;
+};
+
+static inline struct lsm_iter_face *lsm_iter_face(struct lsm_iter *it)
+{
+    return (struct lsm_iter_face *)(void *)it;
+}
+
+/* As lsm_iter_next and lsm_iter_prev, where it is that easy; false: call those. */
+static inline bool lsm_iter_step(struct lsm_iter *it)
+{
+    struct lsm_iter_face *f = lsm_iter_face(it);
+
+    if (f->ahead == 0)
+        return false;
+    f->ahead--;
+    f->shown++;
+    return true;
+}
+
+static inline bool lsm_iter_step_back(struct lsm_iter *it)
+{
+    struct lsm_iter_face *f = lsm_iter_face(it);
+
+    if (f->behind == 0)
+        return false;
+    f->behind--;
+    f->shown--;
+    return true;
+}
+
+/* Only while valid; good until the next call on the iterator. */
+static inline odb_slice lsm_iter_key(struct lsm_iter *it)
+{
+    const struct entry *e = lsm_iter_face(it)->shown;
+
+    return odb_bytes(e->key, e->key_len);
+}
+
+static inline odb_slice lsm_iter_value(struct lsm_iter *it)
+{
+    const struct entry *e = lsm_iter_face(it)->shown;
+
+    return odb_bytes(e->value, e->value_len);
+}
 
 /* ---- by hand ---- */
 

@@ -92,6 +92,7 @@ void lsm_free(struct lsm_tree *t)
     if (!t)
         return;
     was_used = t->is_started || tree_has_files(t);
+    tree_free_idle_iters(t);
     v = atomic_exchange(&t->view, NULL);
     view_unref(v);
     view_discard(t->spare);

@@ -27,6 +27,9 @@ struct lsm_pressure {
     _Atomic uint32_t l0_files;
 };
 
+#define LSM_IDLE_ITERS    8                   /* kept for the next, by stripes of threads */
+#define LSM_IDLE_ITER_MAX ((size_t)128 << 10) /* bytes; larger ones go back to the heap */
+
 struct lsm_merge_job {
     struct exec_job job; /* first */
     struct lsm_tree *tree;
@@ -76,6 +79,8 @@ struct lsm_tree {
     struct os_mutex compact_lock; /* RANK_COMPACT: one manual compaction at a time */
     _Atomic bool cancel;          /* running merges stop at their next look; relaxed */
 
+    _Atomic(struct lsm_iter *) idle_iter[LSM_IDLE_ITERS]; /* memory for the next ones: iter.c */
+
     struct lsm_pressure pressure;
     struct lsm_counts count;
 };
@@ -123,6 +128,9 @@ odb_status tree_merge_range(struct lsm_tree *t, uint32_t level, odb_slice begin,
                             bool *found, uint64_t *bytes);
 odb_status tree_rewrite_deletes(struct lsm_tree *t, uint32_t level, odb_slice begin, odb_slice end,
                                 uint64_t before, bool *found, uint64_t *bytes);
+
+/* ---- iter.c ---- */
+void tree_free_idle_iters(struct lsm_tree *t);
 
 /* ---- pressure.c ---- */
 void pressure_note_flush(struct lsm_tree *t, uint64_t bytes, uint64_t ns);

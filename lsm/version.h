@@ -109,5 +109,12 @@ void view_unref(struct lsm_view *v);
  * life. `flags` as for sst_cursor_new. */
 ODB_MUST_CHECK odb_status level_cursor_new(struct sst_store *store, struct lsm_file *const *files,
                                            uint32_t count, unsigned flags, struct cursor **out);
+/* The same over files[first..first + count) of `level`, in memory of the caller's, level_cursor_size()
+ * bytes, and without references: the caller keeps memory and version while the cursor is used, and
+ * frees the cursor for what it holds beside. */
+size_t level_cursor_size(void);
+struct cursor *level_cursor_init(void *memory, struct sst_store *store,
+                                 const struct lsm_level *level, uint32_t first, uint32_t count,
+                                 unsigned flags);
 
 #endif

@@ -29,7 +29,8 @@
 
 struct memtable_cursor {
     struct cursor base;
-    struct memtable *m; /* a reference */
+    struct memtable *m; /* a reference, unless is_lent */
+    bool is_lent;       /* the memory is the caller's */
     struct run_node *next;
     uint32_t count; /* of taken */
     uint32_t from, end;
@@ -77,10 +78,22 @@ static unsigned cursor_take_at(struct memtable_cursor *c, const struct memtable_
 /* Decode taken[from..end) and stand on its entry `at`. */
 static bool cursor_show(struct memtable_cursor *c, unsigned from, unsigned end, unsigned at)
 {
+    bool is_plain = true;
+    uint64_t newest = 0;
+
     for (unsigned i = from; i < end; i++)
         ODB_PREFETCH(c->taken[i]);
-    for (unsigned i = from; i < end; i++)
-        c->run[i - from] = entry_decode(c->taken[i]);
+    for (unsigned i = from; i < end; i++) {
+        struct entry *e = &c->run[i - from];
+
+        *e = entry_decode(c->taken[i]);
+        newest = e->trailer > newest ? e->trailer : newest;
+        is_plain &= trailer_kind(e->trailer) == KIND_PUT;
+        if (i > from && is_plain)
+            is_plain = e->key_len != e[-1].key_len || memcmp(e->key, e[-1].key, e->key_len) != 0;
+    }
+    c->base.is_plain = is_plain;
+    c->base.newest = newest;
     c->from = from;
     c->end = end;
     c->base.count = end - from;
@@ -220,6 +233,8 @@ static void memtable_cursor_free(struct cursor *base)
 {
     struct memtable_cursor *c = cursor_self(base);
 
+    if (c->is_lent)
+        return;
     memtable_unref(c->m);
     mem_free(c);
 }
@@ -234,18 +249,32 @@ static const struct cursor_ops memtable_cursor_ops = {
     .free = memtable_cursor_free,
 };
 
+size_t memtable_cursor_size(void)
+{
+    return sizeof(struct memtable_cursor);
+}
+
+struct cursor *memtable_cursor_init(void *memory, struct memtable *m)
+{
+    struct memtable_cursor *c = memory;
+
+    c->base = (struct cursor){.ops = &memtable_cursor_ops, .run = c->run};
+    c->m = m;
+    c->is_lent = true;
+    c->next = NULL;
+    c->count = c->from = c->end = 0;
+    c->ahead = CURSOR_RUN_MIN;
+    return &c->base;
+}
+
 odb_status memtable_cursor_new(struct memtable *m, struct cursor **out)
 {
     struct memtable_cursor *c = mem_alloc(sizeof *c);
 
     if (!c)
         return err_set(ODB_NOMEM, "out of memory for a cursor over a memtable");
-    c->base = (struct cursor){.ops = &memtable_cursor_ops, .run = c->run};
-    c->m = m;
-    c->next = NULL;
-    c->count = c->from = c->end = 0;
-    c->ahead = CURSOR_RUN_MIN;
+    *out = memtable_cursor_init(c, m);
+    c->is_lent = false;
     memtable_ref(m);
-    *out = &c->base;
     return ODB_OK;
 }

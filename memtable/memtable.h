@@ -59,6 +59,11 @@ bool memtable_get(const struct memtable *m, odb_slice key, uint64_t trailer, str
  * never needs them. ODB_NOMEM. */
 ODB_MUST_CHECK odb_status memtable_cursor_new(struct memtable *m, struct cursor **out);
 
+/* The same in memory of the caller's, memtable_cursor_size() bytes, and without a reference: the caller
+ * keeps both for as long as the cursor is used, and nothing need be freed. */
+size_t memtable_cursor_size(void);
+struct cursor *memtable_cursor_init(void *memory, struct memtable *m);
+
 /* Bytes of memory held, entries linked, deletes among them. Any thread, approximate under writes. */
 size_t memtable_bytes(const struct memtable *m);
 uint64_t memtable_count(const struct memtable *m);

@@ -707,30 +707,36 @@ static bool block_check_prefixes(const uint8_t *p, uint32_t n)
 }
 
 /* Rows in range, and a free slot: (4). */
-static bool block_check_hash(const struct block *b)
+static bool block_check_hash(const struct block *b, uint32_t *keys)
 {
     size_t size = b->hash_mask + (size_t)1;
     uint32_t bad = 0, vacant = 0;
 
     if (b->hash_width == 1) {
-        uint8_t count = (uint8_t)b->count, bad8 = 0, vacant8 = 0; /* bytes: 16 a step */
+        uint8_t count = (uint8_t)b->count, bad8 = 0; /* bytes: 16 a step */
 
-        for (size_t i = 0; i < size; i++) {
-            uint8_t row = b->hash[i];
+        for (size_t at = 0; at < size; at += 128) { /* so that a byte can count */
+            size_t end = size - at < 128 ? size : at + 128;
+            uint8_t vacant8 = 0;
 
-            bad8 |= (uint8_t)((row >= count) & (row != UINT8_MAX));
-            vacant8 |= (uint8_t)(row == UINT8_MAX);
+            for (size_t i = at; i < end; i++) {
+                uint8_t row = b->hash[i];
+
+                bad8 |= (uint8_t)((row >= count) & (row != UINT8_MAX));
+                vacant8 = (uint8_t)(vacant8 + (row == UINT8_MAX));
+            }
+            vacant += vacant8;
         }
         bad = bad8;
-        vacant = vacant8;
     } else {
         for (size_t i = 0; i < size; i++) {
             uint16_t row = get_u16(b->hash + 2 * i);
 
             bad |= (row >= b->count) & (row != UINT16_MAX);
-            vacant |= row == UINT16_MAX;
+            vacant += row == UINT16_MAX;
         }
     }
+    *keys = (uint32_t)size - vacant;
     return !bad && vacant;
 }
 
@@ -865,10 +871,27 @@ static bool block_open_parts(const uint8_t *p, size_t len, struct block *b, uint
     return true;
 }
 
+/* Whether every row is a put of a key of its own, as far as can be told at once: the hash table has
+ * `keys` of them. Should it lie, that is what the reader gets, but no wrong read. */
+static void block_note_plain(struct block *b, unsigned kinds, uint32_t keys)
+{
+    b->is_plain = kinds == 1u << KIND_PUT && keys == b->count;
+    if (!b->is_plain)
+        return;
+    for (uint32_t i = 0; i < b->count; i++) {
+        uint64_t trailer = block_col_at(&b->trailer, i);
+
+        b->newest = trailer > b->newest ? trailer : b->newest;
+        if (b->trailer.width == 0 && b->trailer.stride == 0)
+            break;
+    }
+}
+
 bool block_open(const uint8_t *bytes, size_t len, struct block *out)
 {
     struct block b = {0};
     uint64_t at, shared, own, values;
+    uint32_t keys = 0;
 
     if (!block_open_parts(bytes, len, &b, &at))
         return false;
@@ -883,8 +906,9 @@ bool block_open(const uint8_t *bytes, size_t len, struct block *out)
                  block_is_even(&b.shared_end, block_groups(b.count), &b.shared_len) &&
                  block_is_even(&b.own_end, b.count, &b.own_len);
     if (!block_check_trailers(&b.trailer, b.count, get_u16(bytes + BLOCK_AT_KINDS)) ||
-        !block_check_prefixes(b.prefix, b.count) || (b.hash_width && !block_check_hash(&b)))
+        !block_check_prefixes(b.prefix, b.count) || (b.hash_width && !block_check_hash(&b, &keys)))
         return false;
+    block_note_plain(&b, get_u16(bytes + BLOCK_AT_KINDS), keys);
     if (!(b.is_fixed ? block_check_fixed(&b) : block_check_shapes(&b)))
         return false;
     *out = b;

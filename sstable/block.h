@@ -57,11 +57,12 @@ struct block {
     uint8_t hash_width; /* bytes of a slot; 0: no table */
     bool is_fixed;      /* the three lengths below are those of every row */
     uint8_t prefix_len;
-    uint8_t unused;
+    bool is_plain; /* puts only, each of another key, none newer than `newest` */
     uint32_t common_len;
     uint32_t shared_len;
     uint32_t own_len;
     uint32_t key_max;
+    uint64_t newest; /* while is_plain */
     struct block_col trailer;
     struct block_col value_end;
     const uint8_t *values;

@@ -21,14 +21,16 @@
 #include "sstable/store.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 #include "base/alloc.h"
 
-#define TCUR_RUN_ROWS     256u
-#define TCUR_RUN_BYTES    ((size_t)64 << 10) /* of decoded keys; one row at least */
-#define TCUR_RUN_MIN_ROOM 16u
-#define TCUR_AHEAD_MIN    ((size_t)32 << 10)
-#define TCUR_AHEAD_MAX    ((size_t)512 << 10)
+#define TCUR_RUN_ROWS  256u
+#define TCUR_RUN_BYTES ((size_t)64 << 10) /* of decoded keys; one row at least */
+#define TCUR_OWN_ROWS  20u                /* room for short runs, in the cursor itself */
+#define TCUR_OWN_KEYS  512u
+#define TCUR_AHEAD_MIN ((size_t)32 << 10)
+#define TCUR_AHEAD_MAX ((size_t)512 << 10)
 
 #define TCUR_NOWHERE UINT32_MAX /* no block is held */
 
@@ -54,6 +56,10 @@ struct sst_cursor {
     uint32_t missed;    /* the block read last from the file */
     size_t ahead_len;   /* of the next request to read ahead; 0: not walking in order yet */
     uint64_t ahead_end; /* what was asked for so far */
+
+    bool is_lent; /* the memory is the caller's */
+    struct entry own_entry[TCUR_OWN_ROWS];
+    uint8_t own_keys[TCUR_OWN_KEYS];
 };
 
 static struct sst_cursor *tcur_own(struct cursor *c)
@@ -150,7 +156,30 @@ static bool tcur_hold(struct sst_cursor *c, uint32_t no, bool is_backward)
     return true;
 }
 
+/* The walk will come to block `no` after the one it enters now: start loading it, if it is resident. The
+ * frame may be gone already; that does not matter for a prefetch. */
+static void tcur_send_for(const struct sst_cursor *c, uint32_t no)
+{
+    const struct sst_frame *f =
+        atomic_load_explicit(&c->table->slot[no].frame, memory_order_relaxed);
+
+    if (f)
+        sst_frame_prefetch(f);
+}
+
 /* ---- runs ---- */
+
+static void tcur_drop_entries(struct sst_cursor *c)
+{
+    if (c->entry != c->own_entry)
+        mem_free(c->entry);
+}
+
+static void tcur_drop_keys(struct sst_cursor *c)
+{
+    if (c->keys != c->own_keys)
+        mem_free(c->keys);
+}
 
 /* Room for `rows` entries with keys of up to `key_max` bytes. */
 static odb_status tcur_make_room(struct sst_cursor *c, uint32_t rows, size_t key_max)
@@ -158,24 +187,22 @@ static odb_status tcur_make_room(struct sst_cursor *c, uint32_t rows, size_t key
     size_t bytes = rows * key_max;
 
     if (rows > c->entry_cap) {
-        uint32_t cap = rows < TCUR_RUN_MIN_ROOM ? TCUR_RUN_MIN_ROOM : rows;
-        struct entry *e = mem_array(cap, sizeof *e);
+        struct entry *e = mem_array(rows, sizeof *e);
 
         if (!e)
             return err_set(ODB_NOMEM, "out of memory for a table cursor");
-        mem_free(c->entry);
+        tcur_drop_entries(c);
         c->entry = e;
-        c->entry_cap = cap;
+        c->entry_cap = rows;
     }
-    if (bytes > c->keys_cap || !c->keys) { /* never NULL, even for keys without bytes */
-        size_t cap = bytes < TCUR_RUN_MIN_ROOM * 16 ? TCUR_RUN_MIN_ROOM * 16 : bytes;
-        uint8_t *p = mem_alloc(cap);
+    if (bytes > c->keys_cap) {
+        uint8_t *p = mem_alloc(bytes);
 
         if (!p)
             return err_set(ODB_NOMEM, "out of memory for a table cursor");
-        mem_free(c->keys);
+        tcur_drop_keys(c);
         c->keys = p;
-        c->keys_cap = cap;
+        c->keys_cap = bytes;
     }
     return ODB_OK;
 }
@@ -202,6 +229,8 @@ static bool tcur_decode(struct sst_cursor *c, uint32_t row, bool is_backward)
     c->base.count = rows;
     c->base.at = row - c->first;
     c->base.status = ODB_OK;
+    c->base.is_plain = c->block->is_plain;
+    c->base.newest = c->block->newest;
     c->stride = c->stride < TCUR_RUN_ROWS / 4 ? c->stride * 4 : TCUR_RUN_ROWS;
     return true;
 }
@@ -217,6 +246,8 @@ static bool tcur_next_run(struct cursor *base)
         return tcur_decode(c, row, false);
     if (no + 1 == c->table->index.count)
         return cursor_stop(base, ODB_OK);
+    if (no + 2 < c->table->index.count)
+        tcur_send_for(c, no + 2);
     return tcur_hold(c, no + 1, false) && tcur_decode(c, 0, false);
 }
 
@@ -230,6 +261,8 @@ static bool tcur_prev_run(struct cursor *base)
         return tcur_decode(c, c->first - 1, true);
     if (c->no == 0)
         return cursor_stop(base, ODB_OK);
+    if (c->no > 1)
+        tcur_send_for(c, c->no - 2);
     return tcur_hold(c, c->no - 1, true) && tcur_decode(c, c->block->count - 1, true);
 }
 
@@ -296,9 +329,10 @@ static void tcur_close(struct cursor *base)
     table_leave(c->table);
     table_unref(c->table);
     table_scan_release(&c->scan);
-    mem_free(c->entry);
-    mem_free(c->keys);
-    mem_free(c);
+    tcur_drop_entries(c);
+    tcur_drop_keys(c);
+    if (!c->is_lent)
+        mem_free(c);
 }
 
 static const struct cursor_ops sst_cursor_ops = {
@@ -311,32 +345,54 @@ static const struct cursor_ops sst_cursor_ops = {
     .free = tcur_close,
 };
 
-odb_status sst_cursor_new(struct sst_store *s, struct sst_ref *ref, unsigned flags,
-                          struct cursor **out)
+size_t sst_cursor_size(void)
 {
-    struct sst_cursor *c = mem_zalloc(1, sizeof *c);
+    return sizeof(struct sst_cursor);
+}
+
+odb_status sst_cursor_init(void *memory, struct sst_store *s, struct sst_ref *ref, unsigned flags,
+                           struct cursor **out)
+{
+    struct sst_cursor *c = memory;
     struct sst_table *t = NULL;
-    struct epoch_guard g;
+    struct epoch_guard g = epoch_enter(s->opt.epoch);
     odb_status st;
 
-    if (!c)
-        return err_set(ODB_NOMEM, "out of memory for a table cursor");
-    g = epoch_enter(s->opt.epoch);
     do
         st = store_table(s, ref, &t);
     while (st == ODB_OK && !table_enter(t)); /* closed just now: find it anew */
     if (st == ODB_OK)
         atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
     epoch_leave(g);
-    if (st != ODB_OK) {
-        mem_free(c);
+    if (st != ODB_OK)
         return st;
-    }
+    memset(c, 0, offsetof(struct sst_cursor, own_entry));
     c->base.ops = &sst_cursor_ops;
     c->store = s;
     c->table = t;
     c->flags = flags;
     c->no = c->missed = TCUR_NOWHERE;
+    c->entry = c->own_entry;
+    c->entry_cap = TCUR_OWN_ROWS;
+    c->keys = c->own_keys;
+    c->keys_cap = TCUR_OWN_KEYS;
+    c->is_lent = true;
     *out = &c->base;
     return ODB_OK;
+}
+
+odb_status sst_cursor_new(struct sst_store *s, struct sst_ref *ref, unsigned flags,
+                          struct cursor **out)
+{
+    struct sst_cursor *c = mem_alloc(sizeof *c);
+    odb_status st;
+
+    if (!c)
+        return err_set(ODB_NOMEM, "out of memory for a table cursor");
+    st = sst_cursor_init(c, s, ref, flags, out);
+    if (st == ODB_OK)
+        c->is_lent = false;
+    else
+        mem_free(c);
+    return st;
 }

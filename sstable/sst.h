@@ -151,6 +151,12 @@ enum sst_cursor_flags {
 ODB_MUST_CHECK odb_status sst_cursor_new(struct sst_store *s, struct sst_ref *ref, unsigned flags,
                                          struct cursor **out);
 
+/* The same in memory of the caller's, sst_cursor_size() bytes that outlive the cursor: freeing it then
+ * releases what it holds, not itself. */
+size_t sst_cursor_size(void);
+ODB_MUST_CHECK odb_status sst_cursor_init(void *memory, struct sst_store *s, struct sst_ref *ref,
+                                          unsigned flags, struct cursor **out);
+
 /* Read the whole file: every block, checksum, order of keys, filter answers, index, counts against
  * the properties and against `meta`. For `odb verify`. */
 ODB_MUST_CHECK odb_status sst_verify(struct sst_store *s, const struct sst_meta *meta);
