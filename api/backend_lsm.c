@@ -129,12 +129,26 @@ static void engine_snapshot_free(void *self, void *snapshot)
     cf_snapshot_free(engine_set(self), snapshot);
 }
 
-static odb_status engine_commit_transaction(void *self, void *snapshot, const odb_batch *b,
+static odb_status engine_begin_transaction(void *self, void **moment)
+{
+    struct cf_snapshot *snap = *moment;
+    odb_status st = cf_txn_begin(engine_set(self), &snap);
+
+    *moment = snap;
+    return st;
+}
+
+static void engine_pause_transaction(void *self, void *moment)
+{
+    cf_txn_pause(engine_set(self), moment);
+}
+
+static odb_status engine_commit_transaction(void *self, const odb_guard *guard, const odb_batch *b,
                                             const odb_write *how)
 {
     struct cf_write w = engine_write(how);
 
-    return cf_commit_if_unchanged(engine_set(self), &b->ops, snapshot, &w);
+    return cf_commit_guarded(engine_set(self), &b->ops, guard, &w);
 }
 
 /* ---- walks ---- */
@@ -633,7 +647,8 @@ static const odb_backend_ops engine_ops = {
     .scan = engine_scan,
     .snapshot_new = engine_snapshot_new,
     .snapshot_free = engine_snapshot_free,
-    .begin_transaction = engine_snapshot_new,
+    .begin_transaction = engine_begin_transaction,
+    .pause_transaction = engine_pause_transaction,
     .commit_transaction = engine_commit_transaction,
     .flush = engine_flush,
     .sync = engine_sync,

@@ -15,7 +15,9 @@
  * 3. Versions below the oldest moment anyone reads at, but for the newest of them, are dropped when
  *    their key is next written. A key is unlinked only when nothing but a delete is left of it that
  *    every reader sees.
- * 4. A version somebody holds (a value not yet released) outlives its unlinking; `pins` counts.
+ * 4. A claim is checked against the newest version of each key it covers: no key that was written
+ *    since the oldest moment is unlinked (3).
+ * 5. A version somebody holds (a value not yet released) outlives its unlinking; `pins` counts.
  *
  * Threads: any; all of it under `lock`. Crashes: everything is gone.
  */
@@ -49,6 +51,7 @@ struct map_family {
     struct map_node *head[MAP_HEIGHT];
     uint64_t keys;
     uint64_t bytes;
+    uint64_t unlinked; /* the greatest number of a delete that went with its key */
     uint32_t id;
     bool is_dropped;
     char name[API_NAME_MAX + 1];
@@ -56,8 +59,17 @@ struct map_family {
 
 /* A moment somebody reads at: a snapshot, a transaction or an iterator. */
 struct map_moment {
-    struct map_moment *prev, *next;
+    struct map_moment *prev, *next; /* NULL while it is paused */
     uint64_t seq;
+    uint64_t taken_ns;
+};
+
+/* What a prepared transaction claims. */
+struct map_hold {
+    struct map_hold *next;
+    uint64_t number;
+    size_t count;
+    odb_claim claim[]; /* and then the bytes they point to */
 };
 
 struct map {
@@ -70,6 +82,7 @@ struct map {
     uint64_t commits, ops, bytes_in;
     odb_observer *observer; /* NULL: none */
     void *observer_arg;
+    struct map_hold *holds;
 };
 
 /* One write of a batch, prepared. */
@@ -196,6 +209,8 @@ static void map_prune(struct map *m, struct map_family *f, struct map_node *n)
         *before[h] = n->next[h];
     f->keys--;
     f->bytes -= n->key_len;
+    if (v->seq > f->unlinked)
+        f->unlinked = v->seq;
     map_node_free(n);
 }
 
@@ -294,9 +309,55 @@ struct map_batch_pass {
     struct map *m;
     struct map_pending *pending;
     uint32_t count;
-    uint64_t since; /* SEQ_MAX: check nothing */
+    const odb_guard *guard;
     odb_status st;
 };
+
+static bool map_claim_holds(const odb_claim *c, uint32_t family, odb_slice key)
+{
+    if (c->family != family)
+        return false;
+    if (!c->is_range)
+        return odb_slice_equal(c->lower, key);
+    return odb_slice_compare(key, c->lower) >= 0 &&
+           (!c->upper.data || odb_slice_compare(key, c->upper) < 0);
+}
+
+/* Does a prepared transaction, other than the one this commit ends, claim the key? */
+static bool map_is_held(const struct map *m, uint64_t but, const odb_op *op)
+{
+    for (const struct map_hold *h = m->holds; h; h = h->next)
+        for (size_t i = 0; h->number != but && i < h->count; i++)
+            if (map_claim_holds(&h->claim[i], op->family, op->key))
+                return true;
+    return false;
+}
+
+static odb_status map_conflict(void)
+{
+    return err_set(ODB_CONFLICT, "something this transaction depends on was written by somebody "
+                                 "else since it began; nothing was applied, begin again");
+}
+
+/* Every key that was written since the oldest moment still has its node. A claim may be older than
+ * that: then a delete may have gone with its key. */
+static odb_status map_check_claims(struct map *m, const odb_guard *guard)
+{
+    for (size_t i = 0; i < guard->claim_count; i++) {
+        const odb_claim *c = &guard->claim[i];
+        struct map_family *f = map_family_by_id(m, c->family);
+        const struct map_node *n = f ? map_find_from(f, c->lower) : NULL;
+
+        if (f && f->unlinked > c->since)
+            return err_set(ODB_TOO_OLD,
+                           "a key was deleted since this transaction began, and nobody "
+                           "can tell whether it depends on it; begin again");
+        for (; n && map_claim_holds(c, c->family, odb_bytes(n->key, n->key_len)); n = n->next[0])
+            if (n->newest->seq > c->since)
+                return map_conflict();
+    }
+    return ODB_OK;
+}
 
 static bool map_batch_prepare(void *arg, const odb_op *op)
 {
@@ -307,9 +368,11 @@ static bool map_batch_prepare(void *arg, const odb_op *op)
     if (!f)
         pass->st = err_set(ODB_NO_FAMILY, "the batch names family number %lu, which is not there",
                            (unsigned long)op->family);
-    else if (n && n->newest->seq > pass->since)
-        pass->st = err_set(ODB_CONFLICT, "a key of this transaction was written by somebody else "
-                                         "since it began; run it again");
+    else if (n && pass->guard->since != ODB_SINCE_EVER && n->newest->seq > pass->guard->since)
+        pass->st = map_conflict();
+    else if (map_is_held(pass->m, pass->guard->release, op))
+        pass->st = err_set(ODB_CONFLICT, "a key of this write belongs to a prepared transaction "
+                                         "until that is committed or rolled back");
     else
         pass->st = map_prepare(pass->m, f, op, &pass->pending[pass->count]);
     if (pass->st == ODB_OK)
@@ -336,11 +399,55 @@ static bool map_batch_prune(void *arg, const odb_op *op)
     return true;
 }
 
-static odb_status map_commit_locked(struct map *m, const odb_batch *b, uint64_t since)
+/* A copy of what the guard claims; NULL: out of memory. */
+static struct map_hold *map_hold_new(const odb_guard *g)
 {
-    struct map_batch_pass pass = {m, NULL, 0, since, ODB_OK};
+    size_t bytes = 0;
+    struct map_hold *h;
+    uint8_t *copy;
 
-    pass.pending = mem_array(odb_batch_count(b), sizeof *pass.pending);
+    for (size_t i = 0; i < g->claim_count; i++)
+        bytes += g->claim[i].lower.size + g->claim[i].upper.size;
+    h = mem_zalloc(1, sizeof *h + g->claim_count * sizeof h->claim[0] + bytes + 1);
+    if (!h)
+        return NULL;
+    h->number = g->hold;
+    h->count = g->claim_count;
+    copy = (uint8_t *)(h->claim + h->count);
+    for (size_t i = 0; i < h->count; i++) {
+        odb_slice *bound[2] = {&h->claim[i].lower, &h->claim[i].upper};
+
+        h->claim[i] = g->claim[i];
+        for (int k = 0; k < 2; k++) {
+            if (bound[k]->size)
+                memcpy(copy, bound[k]->data, bound[k]->size);
+            if (bound[k]->data)
+                bound[k]->data = copy;
+            copy += bound[k]->size;
+        }
+    }
+    return h;
+}
+
+static void map_hold_remove(struct map *m, uint64_t number)
+{
+    struct map_hold **at = &m->holds, *gone;
+
+    while (*at && (*at)->number != number)
+        at = &(*at)->next;
+    gone = *at;
+    if (gone)
+        *at = gone->next;
+    mem_free(gone);
+}
+
+static odb_status map_commit_locked(struct map *m, const odb_batch *b, const odb_guard *guard)
+{
+    struct map_batch_pass pass = {m, NULL, 0, guard, map_check_claims(m, guard)};
+
+    if (pass.st != ODB_OK)
+        return pass.st;
+    pass.pending = mem_array((size_t)odb_batch_count(b) + 1, sizeof *pass.pending);
     if (!pass.pending)
         return err_set(ODB_NOMEM, "no memory for a batch of %lu writes",
                        (unsigned long)odb_batch_count(b));
@@ -349,8 +456,9 @@ static odb_status map_commit_locked(struct map *m, const odb_batch *b, uint64_t 
         pass.count = 0;
         odb_batch_each(b, map_batch_apply, &pass);
         odb_batch_each(b, map_batch_prune, &pass);
-        m->commits++;
-        if (m->observer) /* readers wait for the lock: nobody sees the commit yet */
+        m->commits += odb_batch_count(b) != 0;
+        if (m->observer &&
+            odb_batch_count(b)) /* readers wait for the lock: nobody sees the commit yet */
             m->observer(m->observer_arg, &(odb_commit_info){m->seq, b});
     } else {
         while (pass.count-- > 0) {
@@ -362,6 +470,8 @@ static odb_status map_commit_locked(struct map *m, const odb_batch *b, uint64_t 
     return pass.st;
 }
 
+static const odb_guard map_unguarded = {.since = ODB_SINCE_EVER};
+
 static odb_status map_write_batch(void *self, const odb_batch *b, const odb_write *how)
 {
     struct map *m = self;
@@ -369,7 +479,7 @@ static odb_status map_write_batch(void *self, const odb_batch *b, const odb_writ
 
     (void)how;
     os_mutex_lock(&m->lock);
-    st = map_commit_locked(m, b, SEQ_MAX);
+    st = map_commit_locked(m, b, &map_unguarded);
     os_mutex_unlock(&m->lock);
     return st;
 }
@@ -382,7 +492,7 @@ static odb_status map_write_one(struct map *m, struct map_family *f, const odb_o
 
     if (st == ODB_OK) {
         os_mutex_lock(&m->lock);
-        st = map_commit_locked(m, &one, SEQ_MAX);
+        st = map_commit_locked(m, &one, &map_unguarded);
         os_mutex_unlock(&m->lock);
     }
     batch_release(&one.ops);
@@ -411,6 +521,7 @@ static odb_status map_remove(void *self, void *family, odb_slice key, const odb_
 static void map_moment_add(struct map *m, struct map_moment *at)
 {
     at->seq = m->seq;
+    at->taken_ns = os_now_ns(os_posix());
     at->prev = m->moments.prev;
     at->next = &m->moments;
     at->prev->next = at;
@@ -419,8 +530,11 @@ static void map_moment_add(struct map *m, struct map_moment *at)
 
 static void map_moment_remove(struct map_moment *at)
 {
+    if (!at->prev)
+        return; /* paused */
     at->prev->next = at->next;
     at->next->prev = at->prev;
+    at->prev = at->next = NULL;
 }
 
 static odb_status map_snapshot_new(void *self, void **out)
@@ -447,17 +561,49 @@ static void map_snapshot_free(void *self, void *snapshot)
     mem_free(snapshot);
 }
 
-static odb_status map_commit_transaction(void *self, void *snapshot, const odb_batch *b,
-                                         const odb_write *how)
+static odb_status map_begin_transaction(void *self, void **moment)
 {
     struct map *m = self;
-    const struct map_moment *at = snapshot;
+
+    if (!*moment)
+        return map_snapshot_new(self, moment);
+    os_mutex_lock(&m->lock);
+    map_moment_remove(*moment);
+    map_moment_add(m, *moment);
+    os_mutex_unlock(&m->lock);
+    return ODB_OK;
+}
+
+static void map_pause_transaction(void *self, void *moment)
+{
+    struct map *m = self;
+
+    os_mutex_lock(&m->lock);
+    map_moment_remove(moment);
+    os_mutex_unlock(&m->lock);
+}
+
+static odb_status map_commit_transaction(void *self, const odb_guard *guard, const odb_batch *b,
+                                         const odb_write *how)
+{
+    struct map_hold *hold = NULL;
+    struct map *m = self;
     odb_status st;
 
     (void)how;
+    if (guard->hold && !(hold = map_hold_new(guard)))
+        return err_set(ODB_NOMEM, "no memory for what a prepared transaction claims");
     os_mutex_lock(&m->lock);
-    st = map_commit_locked(m, b, at->seq);
+    st = map_commit_locked(m, b, guard);
+    if (st == ODB_OK && guard->release)
+        map_hold_remove(m, guard->release);
+    if (st == ODB_OK && hold) {
+        hold->next = m->holds;
+        m->holds = hold;
+        hold = NULL;
+    }
     os_mutex_unlock(&m->lock);
+    mem_free(hold);
     return st;
 }
 
@@ -627,6 +773,7 @@ static odb_status map_iter_refresh(odb_iter *it, void *snapshot)
     map_moment_remove(&w->at);
     behind = to ? to : w->m->moments.prev;
     w->at.seq = to ? to->seq : w->m->seq;
+    w->at.taken_ns = to ? to->taken_ns : os_now_ns(os_posix());
     w->at.prev = behind;
     w->at.next = behind->next;
     behind->next->prev = &w->at;
@@ -794,6 +941,8 @@ static odb_status map_stats(void *self, void *family, odb_stats_t *out)
     out->sequence = m->seq;
     for (const struct map_moment *at = m->moments.next; at != &m->moments; at = at->next)
         out->snapshots++;
+    if (out->snapshots)
+        out->oldest_snapshot_age_ms = (os_now_ns(os_posix()) - m->moments.next->taken_ns) / 1000000;
     os_mutex_unlock(&m->lock);
     return ODB_OK;
 }
@@ -838,6 +987,8 @@ static odb_status map_close(void *self)
         }
         mem_free(f);
     }
+    while (m->holds)
+        map_hold_remove(m, m->holds->number);
     os_mutex_destroy(&m->lock);
     mem_free(m);
     return ODB_OK;
@@ -859,7 +1010,8 @@ static const odb_backend_ops map_ops = {
     .scan = map_scan,
     .snapshot_new = map_snapshot_new,
     .snapshot_free = map_snapshot_free,
-    .begin_transaction = map_snapshot_new,
+    .begin_transaction = map_begin_transaction,
+    .pause_transaction = map_pause_transaction,
     .commit_transaction = map_commit_transaction,
     .stats = map_stats,
     .sequence = map_sequence,

@@ -112,6 +112,8 @@ static odb_status cf_handle_add(odb_db *db, odb_backend_cf cf, const char *name,
 struct cf_adoption {
     odb_db *db;
     odb_status st;
+    odb_backend_cf prepared;
+    bool has_prepared;
 };
 
 static bool cf_handle_adopt(void *arg, odb_backend_cf cf, const char *name)
@@ -119,6 +121,11 @@ static bool cf_handle_adopt(void *arg, odb_backend_cf cf, const char *name)
     struct cf_adoption *a = arg;
     odb_cf *made = NULL;
 
+    if (strcmp(name, API_PREPARED_FAMILY) == 0) { /* not for users */
+        a->prepared = cf;
+        a->has_prepared = true;
+        return true;
+    }
     a->st = cf_handle_add(a->db, cf, name, &made);
     if (a->st == ODB_OK && strcmp(name, ODB_FAMILY_DEFAULT) == 0)
         a->db->default_cf = made;
@@ -137,6 +144,8 @@ static void db_handle_free(odb_db *db)
         mem_free(cf);
     }
     mem_free(db->observers);
+    prepared_forget(db);
+    locks_release(&db->locks);
     os_mutex_destroy(&db->lock);
     mem_free(db);
 }
@@ -167,6 +176,7 @@ odb_status odb_open_backend(odb_backend backend, odb_db **out)
     if (!db)
         return err_set(ODB_NOMEM, "no memory for a database handle");
     os_mutex_init(&db->lock, RANK_OPEN);
+    locks_init(&db->locks);
     memcpy(&db->ops, backend.ops,
            backend.ops->size < sizeof db->ops ? backend.ops->size : sizeof db->ops);
     db->self = backend.self;
@@ -175,7 +185,7 @@ odb_status odb_open_backend(odb_backend backend, odb_db **out)
     st = db_check_backend(&db->ops);
     if (st != ODB_OK)
         goto done;
-    adoption = (struct cf_adoption){db, ODB_OK};
+    adoption = (struct cf_adoption){.db = db};
     db->ops.cf_each(db->self, cf_handle_adopt, &adoption);
     st = adoption.st;
     if (st != ODB_OK)
@@ -185,6 +195,10 @@ odb_status odb_open_backend(odb_backend backend, odb_db **out)
                      db->ops.name ? db->ops.name : "?");
         goto done;
     }
+    if (adoption.has_prepared)
+        st = prepared_open(db, adoption.prepared);
+    if (st != ODB_OK)
+        goto done;
     *out = db;
     db = NULL;
 done:
@@ -201,6 +215,7 @@ odb_status odb_close(odb_db *db)
     if (api_is_forked(db))
         return api_refuse_handle(db); /* its threads are not here: nothing can be freed safely */
     hooks_close(db);
+    api_txn_free_spares(db);
     st = db->ops.close(db->self);
     db_handle_free(db);
     return st;
@@ -208,19 +223,28 @@ odb_status odb_close(odb_db *db)
 
 /* ---- families ---- */
 
-static odb_status cf_check_name(const char *name)
+odb_status api_check_name(const char *name, const char *of)
 {
     size_t len = 0;
 
     if (!name)
-        return api_refuse_null("the name of a family");
+        return api_refuse_null("a name");
     for (; name[len] && len <= API_NAME_MAX; len++)
         if ((unsigned char)name[len] < 0x20 || name[len] == 0x7f)
-            return err_set(ODB_INVALID, "the name of a family holds control character 0x%02x",
+            return err_set(ODB_INVALID, "the name of %s holds control character 0x%02x", of,
                            (unsigned)(unsigned char)name[len]);
     if (len == 0 || len > API_NAME_MAX)
-        return err_set(ODB_INVALID, "the name of a family has 1 to 128 bytes");
+        return err_set(ODB_INVALID, "the name of %s has 1 to 128 bytes", of);
     return ODB_OK;
+}
+
+static odb_status cf_check_name(const char *name)
+{
+    odb_status st = api_check_name(name, "a family");
+
+    if (st == ODB_OK && strcmp(name, API_PREPARED_FAMILY) == 0)
+        st = err_set(ODB_INVALID, "family '%s' is the library's own", name);
+    return st;
 }
 
 static odb_cf *cf_handle_find(odb_db *db, const char *name)
@@ -409,9 +433,8 @@ odb_status odb_delete(odb_db *db, odb_cf *cf, odb_slice key, const odb_write *ho
 
 /* ---- reads ---- */
 
-/* A copy of a transaction's own value: it may be gone before the reader lets go. Marked by db NULL
- * and a pin. */
-static odb_status value_of_own(odb_slice data, odb_value *out)
+/* Marked by db NULL and a pin. */
+odb_status api_value_copy(odb_slice data, odb_value *out)
 {
     void *copy = mem_alloc(data.size ? data.size : 1);
 
@@ -447,7 +470,7 @@ odb_status odb_get(odb_at at, odb_cf *cf, odb_slice key, odb_value *out)
             out->db = place.db;
         return st;
     }
-    return st == ODB_OK ? value_of_own(own, out) : st;
+    return st == ODB_OK ? api_value_copy(own, out) : st;
 }
 
 void odb_value_release(odb_value *v)
@@ -549,7 +572,7 @@ static odb_status multiget_singly(const struct api_place *place, odb_cf *cf, con
             continue;
         each[i] = read_own(place, cf, keys[i], &own);
         if (each[i] == ODB_OK)
-            each[i] = value_of_own(own, &out[i]);
+            each[i] = api_value_copy(own, &out[i]);
         else if (each[i] == ODB_AGAIN &&
                  (each[i] = db->ops.get(db->self, cf->family, moment ? moment : place->snapshot,
                                         keys[i], &out[i])) == ODB_OK)
@@ -595,40 +618,6 @@ odb_status odb_multiget(odb_at at, odb_cf *cf, const odb_slice *keys, size_t n, 
             out[i].db = db;
     }
     return st != ODB_OK ? st : multiget_outcome(each, n);
-}
-
-/* ---- snapshots ---- */
-
-odb_status odb_snapshot_new(odb_db *db, odb_snapshot **out)
-{
-    odb_status st = api_check_db(db);
-    odb_snapshot *s;
-
-    if (st == ODB_OK && !out)
-        st = api_refuse_null("the place for the snapshot");
-    if (st == ODB_OK && !db->ops.snapshot_new)
-        st = api_unsupported(db, "take snapshots");
-    if (st != ODB_OK)
-        return st;
-    s = mem_alloc(sizeof *s);
-    if (!s)
-        return err_set(ODB_NOMEM, "no memory for a snapshot");
-    s->db = db;
-    st = db->ops.snapshot_new(db->self, &s->inner);
-    if (st != ODB_OK) {
-        mem_free(s);
-        return st;
-    }
-    *out = s;
-    return ODB_OK;
-}
-
-void odb_snapshot_free(odb_snapshot *s)
-{
-    if (!s || api_is_forked(s->db))
-        return;
-    s->db->ops.snapshot_free(s->db->self, s->inner);
-    mem_free(s);
 }
 
 /* ---- odds and ends ---- */

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "api/locks.h"
 #include "api/opendb.h"
 #include "base/alloc.h"
 #include "base/compress.h"
@@ -37,11 +38,27 @@ struct odb_db {
     odb_cf *families ODB_GUARDED(lock);                /* in order of creation; dropped ones too */
     struct observer_list *observers ODB_GUARDED(lock); /* api/hooks.c; the backend has it, too */
     _Atomic(struct attachment *) attached;             /* stored under the lock, release; acquire */
+
+    odb_txn *spare_txns ODB_GUARDED(lock); /* ended handles, for the next to begin */
+    uint32_t spare_txn_count ODB_GUARDED(lock);
+    odb_snapshot *snapshots ODB_GUARDED(lock); /* newest first */
+    struct prepared *prepared ODB_GUARDED(lock);
+    uint64_t prepared_numbers ODB_GUARDED(lock);
+    odb_backend_cf prepared_cf ODB_GUARDED(lock); /* does not change once it is there */
+    bool has_prepared_cf ODB_GUARDED(lock);
+    struct lock_table locks;
+    _Atomic uint64_t txn_ages;
+    _Atomic uint64_t txn_commits, txn_conflicts, txn_too_old, txn_deadlocks, txn_timeouts;
 };
 
+/* api/snapshot.c */
 struct odb_snapshot {
     odb_db *db;
-    void *inner; /* the backend's */
+    void *inner;               /* the backend's */
+    odb_snapshot *prev, *next; /* in db->snapshots, under db->lock */
+    uint32_t handles;          /* likewise */
+    uint64_t taken_ns;
+    char *name; /* likewise; NULL: none */
 };
 
 struct odb_batch {
@@ -67,6 +84,10 @@ odb_status api_refuse_cf(const odb_db *db, const odb_cf *cf);
 odb_status api_refuse_bytes(const char *what, odb_slice s, size_t max);
 odb_status api_refuse_null(const char *what);
 odb_status api_unsupported(const odb_db *db, const char *what);
+/* 1 to 128 bytes without control characters; `of` says whose name it is. */
+odb_status api_check_name(const char *name, const char *of);
+/* A copy of a transaction's own value: it may be gone before the reader lets go. ODB_NOMEM. */
+ODB_MUST_CHECK odb_status api_value_copy(odb_slice data, odb_value *out);
 odb_status api_place_of(odb_at at, struct api_place *out);
 
 static inline odb_status api_check_db(const odb_db *db)
@@ -144,12 +165,34 @@ void api_bounds_release(struct api_bounds *b);
 /* Close what is attached, the newest first. The observers' list is freed with the handle. */
 void hooks_close(odb_db *db);
 
+/* ---- api/snapshot.c ---- */
+
+/* One more handle for it. */
+odb_snapshot *api_snapshot_ref(odb_snapshot *s);
+
+/* ---- api/prepared.c ---- */
+
+#define API_PREPARED_FAMILY "opendb.prepared"
+/* Read what is prepared, and hold what it claims; when the family is there. */
+ODB_MUST_CHECK odb_status prepared_open(odb_db *db, odb_backend_cf cf);
+/* How many there are; free the entries. */
+uint64_t prepared_count(odb_db *db);
+void prepared_forget(odb_db *db);
+
 /* ---- api/txn.c ---- */
+
+void api_txn_free_spares(odb_db *db);
+/* For the statistics: a commit or lock came to that end. */
+void api_txn_count(odb_db *db, odb_status st);
 
 ODB_MUST_CHECK odb_status api_txn_place(odb_txn *t, struct api_place *out);
 /* What the transaction itself has written for a key: ODB_OK (*value lends its bytes until the next
- * call on the transaction), ODB_ABSENT (it deleted the key), ODB_AGAIN (nothing: ask the backend). */
+ * call on the transaction), ODB_ABSENT (it deleted the key), ODB_AGAIN (nothing: ask the backend; the
+ * commit depends on the answer where it should). Or what odb_txn_put may say. */
 odb_status api_txn_find(odb_txn *t, const odb_cf *cf, odb_slice key, odb_slice *value);
+/* Before the backend is asked to walk: locks, where reads lock. */
+ODB_MUST_CHECK odb_status api_txn_scan(odb_txn *t, const odb_cf *cf, const odb_range *range);
+/* On ODB_OK `below` belongs to *out. */
 ODB_MUST_CHECK odb_status api_txn_iter(odb_txn *t, odb_cf *cf, const odb_range *range,
                                        odb_iter *below, odb_iter **out);
 

@@ -77,7 +77,7 @@ odb_status odb_iter_new(odb_at at, odb_cf *cf, const odb_range *range, odb_iter 
         goto done;
     if (bounds.is_empty)
         st = nothing_new(&it);
-    else
+    else if (!place.txn || (st = api_txn_scan(place.txn, cf, &bounds.range)) == ODB_OK)
         st = place.db->ops.scan(place.db->self, cf->family, place.snapshot, &bounds.range, &it);
     if (st == ODB_OK && place.txn && !bounds.is_empty)
         st = api_txn_iter(place.txn, cf, &bounds.range, it, &it);

@@ -23,6 +23,7 @@
 #include "api/odb_options.h"
 #include "api/odb_stats.h"
 #include "api/odb_txn.h"
+#include "base/odb_guard.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -108,12 +109,18 @@ typedef struct odb_backend_ops {
     odb_status (*snapshot_new)(void *self, void **out);
     void (*snapshot_free)(void *self, void *snapshot);
 
-    /* ---- transactions: both or neither ---- */
-    /* A moment to read at and to check against; released with snapshot_free. */
-    odb_status (*begin_transaction)(void *self, void **snapshot);
-    /* write_batch, unless a key in `b` was written since `snapshot`: ODB_CONFLICT. Check and writes
-     * are one step: no other write falls between. */
-    odb_status (*commit_transaction)(void *self, void *snapshot, const odb_batch *b,
+    /* ---- transactions: all three or none, and `sequence` with them ---- */
+    /* A snapshot to read at, from which commits can be guarded. *moment NULL: a new one, released with
+     * snapshot_free; else one that was made here moves to the present, without an allocation. On
+     * failure *moment is as it was. */
+    odb_status (*begin_transaction)(void *self, void **moment);
+    /* Nobody reads at it until it is begun again (or freed): it keeps no old version alive. */
+    void (*pause_transaction)(void *self, void *moment);
+    /* write_batch, but only if what `guard` claims is kept: else ODB_CONFLICT, or ODB_TOO_OLD when
+     * that can no longer be told. Check and writes are one step: no other write falls between. The
+     * batch may be empty. From the moment a hold is in place until it is released, every other
+     * commit that writes what it claims gets ODB_CONFLICT. */
+    odb_status (*commit_transaction)(void *self, const odb_guard *guard, const odb_batch *b,
                                      const odb_write *how);
 
     /* ---- upkeep: without one of these the call does nothing and answers ODB_OK ---- */

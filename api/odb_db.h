@@ -142,8 +142,27 @@ ODB_API void odb_names_release(odb_names *names);
  * ODB_NOMEM. */
 ODB_API ODB_MUST_CHECK odb_status odb_snapshot_new(odb_db *db, odb_snapshot **out);
 
-/* NULL is fine. Iterators and values read from it stay good. */
+/* NULL is fine. Iterators, values and transactions made from it stay good. */
 ODB_API void odb_snapshot_free(odb_snapshot *snapshot);
+
+/* Call it something, so that others can find it; until its last handle is released, not beyond the
+ * database handle. 1 to 128 bytes without control characters. ODB_EXISTS, ODB_INVALID, ODB_NOMEM. */
+ODB_API ODB_MUST_CHECK odb_status odb_snapshot_set_name(odb_snapshot *snapshot, const char *name);
+/* Another handle on the snapshot of that name; release it, too. ODB_ABSENT. */
+ODB_API ODB_MUST_CHECK odb_status odb_snapshot_find(odb_db *db, const char *name,
+                                                    odb_snapshot **out);
+
+typedef struct odb_snapshot_info {
+    const char *name;  /* "": none; good during the call */
+    uint64_t sequence; /* api/odb_hooks.h */
+    uint64_t age_ms;
+    uint32_t handles;
+} odb_snapshot_info;
+
+/* Call `each` with every snapshot there is, newest first, until it returns false: to see who keeps old
+ * versions alive. It must not call back into the database. */
+ODB_API ODB_MUST_CHECK odb_status
+odb_snapshot_each(odb_db *db, bool (*each)(void *arg, const odb_snapshot_info *info), void *arg);
 
 /* ==== many keys at once ==== */
 

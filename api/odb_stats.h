@@ -63,6 +63,10 @@ typedef struct odb_stats_t {
     /* Of the calling thread, over all databases, and only in builds with -Dprofile=true: keys compared
      * byte by byte, and bytes of keys and values copied. Else 0. */
     uint64_t key_compares, bytes_copied;
+
+    /* Transactions: commits that succeeded, and what became of others. */
+    uint64_t txn_commits, txn_conflicts, txn_too_old, txn_deadlocks, txn_timeouts;
+    uint64_t txn_prepared; /* now */
 } odb_stats_t;
 
 /* One family, or all with NULL. ODB_INVALID when `size` is 0. */

@@ -84,6 +84,12 @@ bool odb_work(odb_db *db)
 static odb_status stats_read(odb_db *db, void *family, odb_stats_t *out)
 {
     memset(out, 0, sizeof *out);
+    out->txn_commits = db->txn_commits;
+    out->txn_conflicts = db->txn_conflicts;
+    out->txn_too_old = db->txn_too_old;
+    out->txn_deadlocks = db->txn_deadlocks;
+    out->txn_timeouts = db->txn_timeouts;
+    out->txn_prepared = prepared_count(db);
     return db->ops.stats ? db->ops.stats(db->self, family, out) : ODB_OK;
 }
 
@@ -201,6 +207,12 @@ static void page_database(struct page *page, const odb_stats_t *s)
                mib(s->debt), (double)s->delay_ns / 1e9, (unsigned long long)s->stops);
     page_print(page, "snapshots   %llu, the oldest %.1f s old\n", (unsigned long long)s->snapshots,
                (double)s->oldest_snapshot_age_ms / 1e3);
+    page_print(page,
+               "transactions %llu committed, %llu conflicts, %llu too old, %llu deadlocks, %llu "
+               "timeouts, %llu prepared\n",
+               (unsigned long long)s->txn_commits, (unsigned long long)s->txn_conflicts,
+               (unsigned long long)s->txn_too_old, (unsigned long long)s->txn_deadlocks,
+               (unsigned long long)s->txn_timeouts, (unsigned long long)s->txn_prepared);
     page_print(page, "recovery    %llu records, %.1f MiB, %.3f s\n",
                (unsigned long long)s->recovered_records, mib(s->recovered_bytes),
                (double)s->recovery_ns / 1e9);

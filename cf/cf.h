@@ -12,6 +12,7 @@
 #ifndef ODB_CF_H
 #define ODB_CF_H
 
+#include "base/odb_guard.h"
 #include "cf/batch.h"
 #include "lsm/lsm.h"
 #include "os/os.h"
@@ -83,11 +84,12 @@ ODB_MUST_CHECK odb_status cf_delete(struct cf_set *s, struct cf *cf, odb_slice k
 /* All or nothing, over any families. The batch is unchanged and stays the caller's. */
 ODB_MUST_CHECK odb_status cf_commit(struct cf_set *s, const struct batch *b,
                                     const struct cf_write *how);
-/* The same, but only if no key of the batch was written after `since` by anybody: otherwise
- * ODB_CONFLICT, and nothing is applied (first committer wins). */
-ODB_MUST_CHECK odb_status cf_commit_if_unchanged(struct cf_set *s, const struct batch *b,
-                                                 const struct cf_snapshot *since,
-                                                 const struct cf_write *how);
+/* The same, but only if what `guard` claims was written by nobody: otherwise ODB_CONFLICT, and nothing
+ * is applied (first committer wins). ODB_TOO_OLD: so much was written since that nobody can tell. The
+ * batch may be empty: then this is the check alone, and the hold. Whoever claims what was written
+ * since some number has a snapshot of cf_txn_begin that is older. */
+ODB_MUST_CHECK odb_status cf_commit_guarded(struct cf_set *s, const struct batch *b,
+                                            const odb_guard *guard, const struct cf_write *how);
 /* Told of every commit, one at a time and in order, when it is in the log and before anyone sees it:
  * the number of its last operation, and its operations. It may neither fail nor call the set. */
 typedef void cf_observer(void *arg, uint64_t last_seq, const struct batch *b);
@@ -124,6 +126,12 @@ ODB_MUST_CHECK odb_status cf_iter_refresh(struct cf_set *s, struct cf *cf,
                                           const struct lsm_range *range, struct lsm_iter **it);
 
 ODB_MUST_CHECK odb_status cf_snapshot_new(struct cf_set *s, struct cf_snapshot **out);
+/* A snapshot from which commits can be guarded: while it lives, commits are recorded for the check.
+ * *io NULL: a new one; else that one (made here) moves to the present and costs no allocation.
+ * ODB_NOMEM: *io is as it was. Released with cf_snapshot_free. */
+ODB_MUST_CHECK odb_status cf_txn_begin(struct cf_set *s, struct cf_snapshot **io);
+/* Nobody reads at it any more: it keeps nothing alive until it is begun again. Twice is fine. */
+void cf_txn_pause(struct cf_set *s, struct cf_snapshot *snap);
 void cf_snapshot_free(struct cf_set *s, struct cf_snapshot *snap);
 uint64_t cf_snapshot_seq(const struct cf_snapshot *snap);
 uint64_t cf_visible_seq(const struct cf_set *s);

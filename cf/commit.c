@@ -75,19 +75,27 @@ struct commit {
     uint32_t ops;
     enum cf_durability level;
     bool no_wait;
-    bool is_paid;    /* the delay was asked for */
-    bool has_puts;   /* not only deletes */
-    bool is_guarded; /* refuse when a key was written after `since` */
-    uint64_t since;
-    uint64_t delay_ns;  /* and is still to be slept */
-    struct cf *full;    /* this family's memtable must be put away first */
-    uint64_t first_seq; /* from here on known after the log has it */
+    bool is_paid;             /* the delay was asked for */
+    bool has_puts;            /* not only deletes */
+    uint64_t delay_ns;        /* and is still to be slept */
+    const odb_guard *guard;   /* NULL: none */
+    struct claims *claims;    /* what it claims, and the keys of the batch; NULL: nothing */
+    uint64_t seen;            /* no commit numbered up to here touches them */
+    struct cf_hold *hold;     /* to be installed with this commit */
+    struct cf_hold *released; /* by this commit, to be freed */
+    uint32_t looks;           /* at the history so far */
+    uint32_t rival;           /* the family where somebody else wrote */
+    bool is_held;             /* and it was a prepared transaction */
+    bool is_user;             /* of the history */
+    struct cf *full;          /* this family's memtable must be put away first */
+    uint64_t first_seq;       /* from here on known after the log has it */
     uint64_t end_lsn;
     uint64_t ticket;
     struct commit_part *part;
     uint32_t part_count;
     uint32_t *part_of; /* by cf.index, plus one; NULL while the parts fit `few` */
     struct commit_part few[COMMIT_PARTS];
+    struct footprint print; /* its keys, made when somebody wants them */
 };
 
 /* ---- publication ---- */
@@ -161,14 +169,16 @@ static void commit_wait_published(struct cf_set *s, uint64_t count)
     os_mutex_unlock(&s->publish_lock);
 }
 
-void commit_settle(struct cf_set *s)
+uint64_t commit_settle(struct cf_set *s)
 {
-    uint64_t tickets;
+    uint64_t tickets, last_seq;
 
     os_mutex_lock(&s->commit_lock);
     tickets = s->next_ticket;
+    last_seq = s->next_seq - 1;
     os_mutex_unlock(&s->commit_lock);
     commit_wait_published(s, tickets);
+    return last_seq;
 }
 
 /* Nobody who is under way needs commit_lock any more: they get through while we hold it. */
@@ -190,7 +200,7 @@ void commit_wait_visible(void *set, uint64_t seq)
     struct cf_set *s = set;
 
     if (atomic_load_explicit(&s->visible_seq, memory_order_acquire) < seq)
-        commit_settle(s);
+        (void)commit_settle(s);
 }
 
 /* ---- memtables ---- */
@@ -339,6 +349,206 @@ static odb_status commit_pay(struct commit *c)
     return ODB_OK;
 }
 
+/* ---- who else wrote there ---- */
+
+/* Behind the lock, for whoever is refused. */
+static odb_status commit_refuse(const struct commit *c)
+{
+    const struct cf_table *t = atomic_load_explicit(&c->s->table, memory_order_acquire);
+    const struct cf *f = set_table_find(t, c->rival);
+
+    if (c->is_held)
+        return err_set(ODB_CONFLICT,
+                       "a key of this write in '%s' belongs to a prepared transaction until that "
+                       "is committed or rolled back; nothing was applied",
+                       f ? f->name : "?");
+    return err_set(ODB_CONFLICT,
+                   "something this transaction depends on in '%s' was written by somebody else "
+                   "since it began; nothing was applied, begin again",
+                   f ? f->name : "?");
+}
+
+/* The ring has forgotten what came after c->seen: ask the memtables, once everything that is in the
+ * log is in them. Ranges they cannot answer. */
+static odb_status commit_look_in_memory(struct commit *c)
+{
+    const struct cf_table *t = atomic_load_explicit(&c->s->table, memory_order_acquire);
+    uint64_t last = commit_settle(c->s);
+    odb_status st = c->claims->range_count ? ODB_TOO_OLD : ODB_OK;
+    struct dec d = dec_from(c->payload);
+    struct batch_op op;
+
+    while (st == ODB_OK && c->guard->since != ODB_SINCE_EVER && batch_next(&d, &op)) {
+        struct cf *f = set_table_find(t, op.family);
+
+        c->rival = op.family;
+        if (f) /* else it was dropped, and commit_is_current notices */
+            st = lsm_written_since(lsm_view(f->tree), op.key, c->guard->since);
+    }
+    for (size_t i = 0; st == ODB_OK && i < c->guard->claim_count; i++) {
+        const odb_claim *claim = &c->guard->claim[i];
+        struct cf *f = set_table_find(t, claim->family);
+
+        c->rival = claim->family;
+        if (f)
+            st = lsm_written_since(lsm_view(f->tree), claim->lower, claim->since);
+    }
+    if (st == ODB_CONFLICT)
+        return commit_refuse(c);
+    if (st == ODB_TOO_OLD)
+        return err_set(st,
+                       "so much was written since this transaction began that nobody can tell "
+                       "whether it touches what it depends on; nothing was applied, begin again");
+    c->seen = last;
+    return st;
+}
+
+/* Outside the lock, inside the epoch: make what the lock will need, and look at all commits that are
+ * recorded by now. What remains for the lock is what came since. */
+static odb_status commit_look_back(struct commit *c)
+{
+    struct history *h = &c->s->history;
+
+    if (!c->print.is_made && history_is_on(h)) {
+        odb_status st = footprint_make(&c->print, c->payload);
+
+        if (st != ODB_OK)
+            return st;
+    }
+    if (ODB_LIKELY(!c->claims))
+        return ODB_OK;
+    c->looks++;
+    switch (history_look(h, c->claims, &c->seen, &c->rival)) {
+    case HISTORY_CLEAR: return ODB_OK;
+    case HISTORY_HIT: return commit_refuse(c);
+    default: return commit_look_in_memory(c);
+    }
+}
+
+/* Under the lock: does the batch write what a prepared transaction claims? */
+static bool commit_meets_hold(struct commit *c)
+{
+    for (const struct cf_hold *hold = c->s->holds; hold; hold = hold->next) {
+        struct footprint_op op;
+        size_t at = 0;
+
+        if (c->guard && c->guard->release == hold->number)
+            continue;
+        while (footprint_next(&c->print, &at, &op))
+            if (claims_has_key(&hold->claims, op.hash, UINT64_MAX) ||
+                claims_has_in_range(&hold->claims, op.family, op.key, op.is_cut, UINT64_MAX)) {
+                c->rival = op.family;
+                c->is_held = true;
+                return true;
+            }
+    }
+    return false;
+}
+
+#define LOOKS_MAX 8   /* outside the lock; then it is done under it, whatever it takes */
+#define TAIL_MAX  256 /* operations to look at under the lock before that */
+
+/* Under the lock. False: look again outside. *st ODB_CONFLICT: commit_refuse tells. */
+static bool commit_is_checked(struct commit *c, odb_status *st)
+{
+    struct cf_set *s = c->s;
+
+    if (ODB_LIKELY(!history_is_on(&s->history)))
+        return !c->claims;
+    if (!c->print.is_made)
+        return false; /* it was switched on just now */
+    if (c->claims && s->next_seq - 1 > c->seen) {
+        enum history_answer answer;
+
+        if (s->next_seq - 1 - c->seen > TAIL_MAX && c->looks < LOOKS_MAX)
+            return false;
+        answer = history_look(&s->history, c->claims, &c->seen, &c->rival);
+        if (answer == HISTORY_LOST)
+            return false;
+        if (answer == HISTORY_HIT)
+            *st = ODB_CONFLICT;
+    }
+    if (ODB_UNLIKELY(s->holds != NULL) && *st == ODB_OK && commit_meets_hold(c))
+        *st = ODB_CONFLICT;
+    return true;
+}
+
+/* ---- prepared transactions ---- */
+
+void commit_hold_free(struct cf_hold *h)
+{
+    if (h)
+        claims_release(&h->claims);
+    mem_free(h);
+}
+
+/* A copy of what the guard claims, to be installed under the lock. */
+static odb_status commit_hold_new(const odb_guard *g, struct cf_hold **out)
+{
+    size_t ranges = 0, bytes = 0, at = 0;
+    struct cf_hold *h;
+    uint8_t *copy;
+    odb_status st;
+
+    for (size_t i = 0; i < g->claim_count; i++)
+        if (g->claim[i].is_range) {
+            ranges++;
+            bytes += g->claim[i].lower.size + g->claim[i].upper.size;
+        }
+    h = mem_zalloc(1, sizeof *h + ranges * sizeof h->range[0] + bytes);
+    if (!h)
+        return err_set(ODB_NOMEM, "out of memory for what a prepared transaction claims");
+    h->number = g->hold;
+    st = claims_init(&h->claims, g->claim_count - ranges);
+    if (st != ODB_OK) {
+        mem_free(h);
+        return st;
+    }
+    copy = (uint8_t *)(h->range + ranges);
+    for (size_t i = 0; i < g->claim_count; i++) {
+        odb_claim c = g->claim[i];
+
+        if (c.is_range) {
+            if (c.lower.size)
+                memcpy(copy, c.lower.data, c.lower.size);
+            c.lower.data = copy;
+            copy += c.lower.size;
+            if (c.upper.size)
+                memcpy(copy, c.upper.data, c.upper.size);
+            if (c.upper.data)
+                c.upper.data = copy;
+            copy += c.upper.size;
+            h->range[at++] = c;
+        } else {
+            claims_add(&h->claims, claims_hash(c.family, c.lower), 0);
+        }
+    }
+    h->claims.range = h->range;
+    h->claims.range_count = ranges;
+    *out = h;
+    return ODB_OK;
+}
+
+/* Under the lock: install the new hold, which keeps this commit's use of the history; take out the one
+ * that the guard releases, to be freed behind the lock. */
+static void commit_change_holds(struct commit *c)
+{
+    struct cf_hold **at = &c->s->holds;
+
+    while (c->guard->release && *at && (*at)->number != c->guard->release)
+        at = &(*at)->next;
+    if (c->guard->release && *at) {
+        c->released = *at;
+        *at = (*at)->next;
+    }
+    if (c->hold) {
+        c->hold->next = c->s->holds;
+        c->s->holds = c->hold;
+        c->hold = NULL;
+        c->is_user = false;
+    }
+}
+
 /* ---- the log ---- */
 
 /* Under the lock: whether every family's room is still in its active memtable. */
@@ -380,32 +590,13 @@ static odb_status commit_enter(struct commit *c)
     return ODB_OK;
 }
 
-/* Under the lock, with every earlier commit visible and none under way: was any key of the batch
- * written since the moment the transaction began? */
-static odb_status commit_check_unchanged(const struct commit *c)
+/* Under the lock, when the log has it: what later commits have to know of this one. */
+static void commit_record(struct commit *c)
 {
-    const struct cf_table *t = atomic_load_explicit(&c->s->table, memory_order_acquire);
-    struct dec d = dec_from(c->payload);
-    struct batch_op op;
-    uint64_t seq;
-
-    while (batch_next(&d, &op)) {
-        struct cf *f = set_table_find(t, op.family);
-        odb_status st;
-
-        if (!f)
-            continue; /* dropped: commit_is_current notices */
-        st = lsm_written_since(f->tree, lsm_view(f->tree), op.key, c->since, &seq);
-        if (st != ODB_OK)
-            return st;
-        if (seq)
-            return err_set(
-                ODB_CONFLICT,
-                "a key of this transaction in '%s' was written by somebody else since it "
-                "began; nothing was applied, begin again",
-                f->name);
-    }
-    return ODB_OK;
+    if (ODB_UNLIKELY(history_is_on(&c->s->history)))
+        history_record(&c->s->history, c->first_seq, c->ops, &c->print);
+    if (ODB_UNLIKELY(c->guard != NULL))
+        commit_change_holds(c);
 }
 
 /* ODB_OK with *is_logged false: the memtables changed, begin again. Inside the epoch. */
@@ -415,29 +606,35 @@ static odb_status commit_log(struct commit *c, bool *is_logged)
 
     for (;;) {
         uint64_t need = 0; /* tickets to be published before there is a slot */
-        odb_status st = ODB_OK;
-        bool is_current;
+        bool is_current, is_checked;
+        odb_status st = commit_look_back(c);
 
+        if (ODB_UNLIKELY(st != ODB_OK))
+            return st;
         os_mutex_lock(&s->commit_lock);
         is_current = CANARY(20) || commit_is_current(c);
+        is_checked = commit_is_checked(c, &st);
         if (ODB_UNLIKELY(set_has_failed(s)))
             st = ODB_READONLY;
         else if (ODB_UNLIKELY(s->next_ticket - atomic_load(&s->published) >= COMMIT_SLOTS))
             need = s->next_ticket - COMMIT_SLOTS + 1;
-        else if (ODB_UNLIKELY(c->is_guarded && s->next_ticket != atomic_load(&s->published)))
-            need = s->next_ticket; /* what is under way may write the same keys */
-        else if (ODB_UNLIKELY(c->is_guarded && is_current))
-            st = commit_check_unchanged(c);
-        if (ODB_LIKELY(is_current && st == ODB_OK && !need))
+        if (ODB_LIKELY(is_current && is_checked && st == ODB_OK && !need)) {
             st = commit_enter(c);
+            if (ODB_LIKELY(st == ODB_OK))
+                commit_record(c);
+        }
         os_mutex_unlock(&s->commit_lock);
 
         if (ODB_UNLIKELY(st == ODB_READONLY))
             return set_refuse(s);
+        if (ODB_UNLIKELY(st == ODB_CONFLICT))
+            return commit_refuse(c);
         if (need) {
             commit_wait_published(s, need);
             continue;
         }
+        if (ODB_UNLIKELY(st == ODB_OK && !is_checked))
+            continue;
         if (ODB_LIKELY(st == ODB_OK)) {
             *is_logged = is_current;
             return ODB_OK;
@@ -589,6 +786,7 @@ static odb_status commit_begin(struct commit *c, struct cf_set *s, const struct 
     c->level = how && how->durability ? how->durability : s->opt.durability;
     c->no_wait = how && how->no_wait;
     c->part = c->few;
+    footprint_init(&c->print);
     return ODB_OK;
 }
 
@@ -626,6 +824,7 @@ static odb_status commit_single(struct cf_set *s, struct cf *cf, enum kind kind,
     c.few[0].bytes = memtable_entry_bytes(key.size, value.size);
     c.few[0].count = 1;
     st = commit_run(&c);
+    footprint_release(&c.print);
     mem_free(heap);
     return st;
 }
@@ -707,28 +906,101 @@ static odb_status commit_gather(struct commit *c)
     return st;
 }
 
-static odb_status commit_batch(struct cf_set *s, const struct batch *b,
-                               const struct cf_snapshot *since, const struct cf_write *how)
+/* What `c` depends on, as a set: its claims, and the keys of its batch. */
+static odb_status commit_claim(struct commit *c, const odb_guard *g, struct claims *claims)
 {
-    struct commit c = {0};
-    odb_status st = commit_begin(&c, s, how);
+    bool with_keys = g->since != ODB_SINCE_EVER;
+    struct footprint_op op;
+    odb_status st = ODB_OK;
+    size_t at = 0;
 
+    c->guard = g;
+    if (!with_keys && g->claim_count == 0)
+        return ODB_OK;
+    c->is_user = true;
+    if (ODB_UNLIKELY(history_enter(&c->s->history)))
+        st = snapshot_need_history(c->s);
+    if (st == ODB_OK && g->hold)
+        st = commit_hold_new(g, &c->hold);
+    if (st == ODB_OK)
+        st = footprint_make(&c->print, c->payload);
     if (st != ODB_OK)
         return st;
-    if (since) {
-        c.is_guarded = true;
-        c.since = cf_snapshot_seq(since);
+    st = claims_init(claims, g->claim_count + (with_keys ? c->ops : 0));
+    if (st != ODB_OK)
+        return st;
+    claims_add_all(claims, g->claim, g->claim_count);
+    while (with_keys && footprint_next(&c->print, &at, &op))
+        claims_add(claims, op.hash, g->since);
+    c->claims = claims;
+    c->seen = claims->oldest;
+    return ODB_OK;
+}
+
+/* Nothing to write, but to check, to hold or to release. */
+static odb_status commit_empty(struct commit *c)
+{
+    struct cf_set *s = c->s;
+    struct epoch_guard g;
+    bool is_checked = false;
+    odb_status st = ODB_OK;
+
+    g = epoch_enter(&s->epoch);
+    while (st == ODB_OK && !is_checked) {
+        st = commit_look_back(c);
+        if (st != ODB_OK)
+            break;
+        os_mutex_lock(&s->commit_lock);
+        is_checked = commit_is_checked(c, &st);
+        if (is_checked && st == ODB_OK)
+            commit_change_holds(c);
+        os_mutex_unlock(&s->commit_lock);
+        if (st == ODB_CONFLICT)
+            st = commit_refuse(c);
     }
-    if (b->count == 0)
+    epoch_leave(g);
+    return st;
+}
+
+/* Give back what a commit has gathered, whatever became of it. */
+static void commit_forget(struct commit *c)
+{
+    if (c->part != c->few)
+        mem_free(c->part);
+    mem_free(c->part_of);
+    footprint_release(&c->print);
+    if (c->claims)
+        claims_release(c->claims);
+    commit_hold_free(c->hold);
+    if (c->is_user)
+        history_leave(&c->s->history);
+    if (c->released) {
+        commit_hold_free(c->released);
+        history_leave(&c->s->history);
+    }
+}
+
+static odb_status commit_batch(struct cf_set *s, const struct batch *b, const odb_guard *guard,
+                               const struct cf_write *how)
+{
+    struct claims claims;
+    struct commit c;
+    odb_status st;
+
+    memset(&c, 0, offsetof(struct commit, print));
+    st = commit_begin(&c, s, how);
+    if (st != ODB_OK)
+        return st;
+    if (b->count == 0 && !guard)
         return c.level == CF_FULL ? cf_sync(s) : ODB_OK; /* it makes what came before durable */
     c.payload = buf_slice(&b->ops);
     c.hash = hash64(c.payload.data, c.payload.size);
     st = commit_gather(&c);
+    if (st == ODB_OK && guard)
+        st = commit_claim(&c, guard, &claims);
     if (st == ODB_OK)
-        st = commit_run(&c);
-    if (c.part != c.few)
-        mem_free(c.part);
-    mem_free(c.part_of);
+        st = c.ops ? commit_run(&c) : commit_empty(&c);
+    commit_forget(&c);
     return st;
 }
 
@@ -737,10 +1009,10 @@ odb_status cf_commit(struct cf_set *s, const struct batch *b, const struct cf_wr
     return commit_batch(s, b, NULL, how);
 }
 
-odb_status cf_commit_if_unchanged(struct cf_set *s, const struct batch *b,
-                                  const struct cf_snapshot *since, const struct cf_write *how)
+odb_status cf_commit_guarded(struct cf_set *s, const struct batch *b, const odb_guard *guard,
+                             const struct cf_write *how)
 {
-    return commit_batch(s, b, since, how);
+    return commit_batch(s, b, guard, how);
 }
 
 odb_status cf_sync(struct cf_set *s)

@@ -222,6 +222,13 @@ void set_free(struct cf_set *s)
         s->oldest = next;
     }
     os_close(s->reserve);
+    while (s->holds) {
+        struct cf_hold *next = s->holds->next;
+
+        commit_hold_free(s->holds);
+        s->holds = next;
+    }
+    history_release(&s->history);
     manifest_close(s->manifest);
     os_cond_destroy(&s->publish_wake);
     os_mutex_destroy(&s->snapshot_lock);
@@ -258,7 +265,7 @@ static odb_status set_flush_all(struct cf_set *s, struct cf *only)
     odb_status st = ODB_OK;
 
     epoch_leave(g);
-    commit_settle(s); /* a memtable that looks empty may have a commit on its way into it */
+    (void)commit_settle(s); /* a memtable that looks empty may have a commit on its way into it */
     for (int pass = 0; pass < 2; pass++)
         for (uint32_t i = 0; i < count && st == ODB_OK; i++) {
             struct cf *f;

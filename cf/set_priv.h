@@ -5,6 +5,7 @@
  *     ledger.c    how a change of tables or families becomes durable
  *     commit.c    the commit queue
  *     reserve.c   space kept back for a full disk
+ *     history.c claims.c   what was written of late, and whether it touches a transaction
  *     read.c snapshot.c
  *
  * Locks, in the order of taking (docs/locks.md):
@@ -26,6 +27,7 @@
 #include "base/canary.h"
 #include "cf/cf.h"
 #include "cf/files.h"
+#include "cf/history.h"
 #include "cf/manifest.h"
 #include "wal/wal.h"
 
@@ -62,9 +64,19 @@ struct commit_slot {
 };
 
 struct cf_snapshot {
-    uint64_t seq;                      /* fixed */
-    uint64_t taken_ns;                 /* fixed */
+    uint64_t seq;                      /* fixed, but for the owner's cf_txn_begin */
+    uint64_t taken_ns;                 /* likewise */
     struct cf_snapshot *older, *newer; /* snapshot_lock */
+    bool is_guard;                     /* it was made by cf_txn_begin; fixed */
+    bool is_paused;                    /* it is not in the list; its owner's */
+};
+
+/* What a prepared transaction claims; cf/commit.c. */
+struct cf_hold {
+    struct cf_hold *next; /* commit_lock */
+    uint64_t number;
+    struct claims claims;
+    odb_claim range[]; /* and then the bytes of their bounds */
 };
 
 enum reserve_state { RESERVE_NONE, RESERVE_KEPT, RESERVE_SPENT };
@@ -113,10 +125,13 @@ struct cf_set {
     uint64_t reserve_size ODB_GUARDED(manifest_lock);   /* as it was last kept */
     _Atomic int reserve_state; /* enum reserve_state; stored under manifest_lock, relaxed */
 
+    struct history history; /* see there */
+
     struct os_mutex commit_lock;
     uint64_t next_seq ODB_GUARDED(commit_lock);
     uint64_t next_ticket ODB_GUARDED(commit_lock);
     uint64_t commits ODB_GUARDED(commit_lock);
+    struct cf_hold *holds ODB_GUARDED(commit_lock);
     uint64_t bytes_in ODB_GUARDED(commit_lock);
 
     char line_of_publisher[64];   /* what follows is written at every commit and read by all */
@@ -222,8 +237,9 @@ void commit_wait_visible(void *set, uint64_t seq);
  * no_wait). `only_full`: only if it is full. */
 ODB_MUST_CHECK odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full,
                                         bool no_wait);
-/* Everything committed before the call is visible on return. */
-void commit_settle(struct cf_set *s);
+/* Everything committed before the call is visible on return; gives the last number used by then. */
+uint64_t commit_settle(struct cf_set *s);
+void commit_hold_free(struct cf_hold *h);
 void commit_prepare_run(struct exec_job *job);
 
 /* ---- reserve.c ---- */
@@ -241,5 +257,7 @@ bool reserve_give_up(struct os_dir *dir);
 /* ---- snapshot.c ---- */
 
 odb_status snapshot_list(void *set, uint64_t **out, uint32_t *count);
+/* Switch the history on: somebody entered it and found it off. ODB_NOMEM. */
+ODB_MUST_CHECK odb_status snapshot_need_history(struct cf_set *s);
 
 #endif

@@ -15,42 +15,109 @@
 #include "base/alloc.h"
 #include "cf/set_priv.h"
 
+static void snapshot_link(struct cf_set *s, struct cf_snapshot *snap, uint64_t now_ns)
+{
+    snap->taken_ns = now_ns;
+    snap->seq = atomic_load_explicit(&s->visible_seq, memory_order_acquire);
+    snap->older = s->newest;
+    snap->newer = NULL;
+    *(s->newest ? &s->newest->newer : &s->oldest) = snap;
+    s->newest = snap;
+    s->snapshot_count++;
+}
+
+static void snapshot_unlink(struct cf_set *s, struct cf_snapshot *snap)
+{
+    *(snap->older ? &snap->older->newer : &s->oldest) = snap->newer;
+    *(snap->newer ? &snap->newer->older : &s->newest) = snap->older;
+    s->snapshot_count--;
+}
+
 odb_status cf_snapshot_new(struct cf_set *s, struct cf_snapshot **out)
 {
     odb_status st = set_check_fork(s);
     struct cf_snapshot *snap;
+    uint64_t now_ns;
 
     if (st != ODB_OK)
         return st;
     snap = mem_zalloc(1, sizeof *snap);
     if (!snap)
         return err_set(ODB_NOMEM, "out of memory for a snapshot");
-    snap->taken_ns = os_now_ns(s->os);
+    now_ns = os_now_ns(s->os);
     os_mutex_lock(&s->snapshot_lock);
-    snap->seq = atomic_load_explicit(&s->visible_seq, memory_order_acquire);
-    snap->older = s->newest;
-    if (s->newest)
-        s->newest->newer = snap;
-    else
-        s->oldest = snap;
-    s->newest = snap;
-    s->snapshot_count++;
+    snapshot_link(s, snap, now_ns);
     os_mutex_unlock(&s->snapshot_lock);
     *out = snap;
     return ODB_OK;
+}
+
+/* Switch the history on. Its number is taken before the snapshot's, so what follows the snapshot is
+ * recorded, but for commits that were in the log already and not yet visible. */
+odb_status snapshot_need_history(struct cf_set *s)
+{
+    _Atomic uint64_t *spare;
+    odb_status st = history_prepare(&spare);
+
+    if (st != ODB_OK)
+        return st;
+    os_mutex_lock(&s->commit_lock);
+    history_start(&s->history, s->next_seq, &spare);
+    os_mutex_unlock(&s->commit_lock);
+    mem_free((void *)(uintptr_t)spare);
+    return ODB_OK;
+}
+
+odb_status cf_txn_begin(struct cf_set *s, struct cf_snapshot **io)
+{
+    struct cf_snapshot *snap = *io;
+    odb_status st = set_check_fork(s);
+    uint64_t now_ns;
+
+    if (st == ODB_OK && !snap) {
+        snap = mem_zalloc(1, sizeof *snap);
+        if (!snap)
+            return err_set(ODB_NOMEM, "out of memory for a snapshot");
+        snap->is_guard = snap->is_paused = true;
+    }
+    if (st == ODB_OK && snap->is_paused && history_enter(&s->history)) {
+        st = snapshot_need_history(s);
+        if (st != ODB_OK) {
+            history_leave(&s->history);
+            if (!*io)
+                mem_free(snap);
+        }
+    }
+    if (st != ODB_OK)
+        return st;
+    now_ns = os_now_ns(s->os);
+    os_mutex_lock(&s->snapshot_lock);
+    if (!snap->is_paused)
+        snapshot_unlink(s, snap);
+    snapshot_link(s, snap, now_ns);
+    os_mutex_unlock(&s->snapshot_lock);
+    snap->is_paused = false;
+    *io = snap;
+    return ODB_OK;
+}
+
+void cf_txn_pause(struct cf_set *s, struct cf_snapshot *snap)
+{
+    if (snap->is_paused || set_is_forked(s))
+        return; /* a child's copy of the lock may be held by nobody who is there */
+    os_mutex_lock(&s->snapshot_lock);
+    snapshot_unlink(s, snap);
+    os_mutex_unlock(&s->snapshot_lock);
+    snap->is_paused = true;
+    if (snap->is_guard)
+        history_leave(&s->history);
 }
 
 void cf_snapshot_free(struct cf_set *s, struct cf_snapshot *snap)
 {
     if (!snap)
         return;
-    if (!set_is_forked(s)) { /* a child's copy of the lock may be held by nobody who is there */
-        os_mutex_lock(&s->snapshot_lock);
-        *(snap->older ? &snap->older->newer : &s->oldest) = snap->newer;
-        *(snap->newer ? &snap->newer->older : &s->newest) = snap->older;
-        s->snapshot_count--;
-        os_mutex_unlock(&s->snapshot_lock);
-    }
+    cf_txn_pause(s, snap);
     mem_free(snap);
 }
 

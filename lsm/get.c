@@ -235,31 +235,19 @@ void lsm_multiget(struct lsm_tree *t, const struct lsm_view *v, const odb_slice 
     }
 }
 
-odb_status lsm_written_since(struct lsm_tree *t, const struct lsm_view *v, odb_slice key,
-                             uint64_t since, uint64_t *out)
+odb_status lsm_written_since(const struct lsm_view *v, odb_slice key, uint64_t since)
 {
-    uint64_t hash = hash64(key.data, key.size);
-    odb_status st = ODB_OK;
-    struct sst_hit hit;
     struct entry e;
 
-    *out = 0;
     for (uint32_t i = 0; i < v->mem_count; i++)
-        if (memtable_get(v->mem[i].mem, key, trailer_at(SEQ_MAX), &e)) {
-            *out = trailer_seq(e.trailer) > since ? trailer_seq(e.trailer) : 0;
-            return ODB_OK;
-        }
+        if (memtable_get(v->mem[i].mem, key, trailer_at(SEQ_MAX), &e))
+            return trailer_seq(e.trailer) > since ? ODB_CONFLICT : ODB_OK;
     for (uint32_t i = 0; i < LSM_LEVELS; i++)
-        for (uint32_t k = 0; k < v->version->level[i].count && *out == 0; k++) {
-            struct lsm_file *f = v->version->level[i].files[k];
+        for (uint32_t k = 0; k < v->version->level[i].count; k++) {
+            const struct lsm_file *f = v->version->level[i].files[k];
 
-            if (f->meta.max_seq <= since || !covers(f, key))
-                continue;
-            st = sst_get(t->env->tables, &f->ref, key, hash, trailer_at(SEQ_MAX), &hit);
-            if (st != ODB_OK)
-                return st;
-            if (hit.is_found && trailer_seq(hit.trailer) > since)
-                *out = trailer_seq(hit.trailer);
+            if (f->meta.max_seq > since && covers(f, key))
+                return ODB_TOO_OLD;
         }
     return ODB_OK;
 }

@@ -191,10 +191,11 @@ ODB_MUST_CHECK odb_status lsm_get(struct lsm_tree *t, const struct lsm_view *v, 
 /* The same for `n` keys, sharing work; out[i] and each[i] as lsm_get would give them. */
 void lsm_multiget(struct lsm_tree *t, const struct lsm_view *v, const odb_slice *keys, size_t n,
                   uint64_t seq, struct lsm_value *out, odb_status *each);
-/* Whether a version of `key`, a delete included, was written after sequence number `since`: its
- * number, else 0. Looks only where such a version can be. Inside an epoch. */
-ODB_MUST_CHECK odb_status lsm_written_since(struct lsm_tree *t, const struct lsm_view *v,
-                                            odb_slice key, uint64_t since, uint64_t *out);
+/* Whether a version of `key`, a delete included, was written after sequence number `since`, as far as
+ * the memtables know: ODB_OK (no), ODB_CONFLICT, ODB_TOO_OLD (a table may hold one). Inside an
+ * epoch; sets no text. */
+ODB_MUST_CHECK odb_status lsm_written_since(const struct lsm_view *v, odb_slice key,
+                                            uint64_t since);
 /* Keep it beyond the epoch; then release once, any thread. */
 void lsm_value_pin(struct lsm_tree *t, struct lsm_value *v);
 void lsm_value_unpin(struct lsm_tree *t, struct lsm_value *v);

@@ -36,6 +36,7 @@ enum lock_rank {
     RANK_COMPACT = 10,  /* lsm: one manual compaction at a time */
     RANK_SCHED = 20,    /* lsm: what is picked, flushing, merging */
     RANK_EDIT = 25,     /* lsm: one change of a tree at a time, from plan to publication */
+    RANK_LOCKS = 28,    /* api: the lock table of pessimistic transactions */
     RANK_MANIFEST = 30, /* cf: the manifest file and its order */
     RANK_SYNC = 40,     /* wal: who syncs the log now */
     RANK_COMMIT = 50,   /* wal, cf: sequence numbers, log position, memtable switch */
