@@ -112,14 +112,15 @@ static void sql_open(const char *dir)
 
     (void)snprintf(path, sizeof path, "%s/edges.sqlite", dir);
     must(sqlite3_open(path, &sql) == SQLITE_OK, "sqlite");
-    must(sqlite3_exec(sql,
-                      "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536;"
-                      "PRAGMA mmap_size=1073741824;"
-                      "CREATE TABLE e(src TEXT, rel TEXT, dst TEXT, weight REAL, ts INTEGER,"
-                      " PRIMARY KEY(src, rel, dst)) WITHOUT ROWID;"
-                      "CREATE INDEX e_back ON e(dst, rel, src);",
-                      NULL, NULL, NULL) == SQLITE_OK,
-         "sqlite schema");
+    must(
+        sqlite3_exec(sql,
+                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536;"
+                     "PRAGMA mmap_size=1073741824;"
+                     "CREATE TABLE e(src TEXT, rel TEXT, dst TEXT, weight REAL, ts INTEGER,"
+                     " PRIMARY KEY(src, rel, dst)) WITHOUT ROWID;"
+                     "CREATE INDEX e_back ON e(dst, rel, src);",
+                     NULL, NULL, NULL) == SQLITE_OK,
+        "sqlite schema");
     must(sqlite3_prepare_v2(sql, "INSERT OR IGNORE INTO e VALUES(?,?,?,1.0,?)", -1, &sql_insert,
                             NULL) == SQLITE_OK &&
              sqlite3_prepare_v2(sql, "SELECT rel, dst, weight, ts FROM e WHERE src=?", -1, &sql_out,
@@ -300,8 +301,8 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void run(const char *name,
-                double (*work)(const struct engine *e, int round, size_t which), int rounds)
+static void run(const char *name, double (*work)(const struct engine *e, int round, size_t which),
+                int rounds)
 {
     double us[2][ROUNDS], median[2] = {0, 0};
 
