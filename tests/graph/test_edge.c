@@ -110,18 +110,21 @@ static void longest_names_fit_a_key(void **state)
 
 static void key_that_is_no_edge_is_refused(void **state)
 {
-#define KEY(text) {text, sizeof(text) - 1}
+#define KEY(text)                                                                                  \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
     static const odb_slice bad[] = {
         KEY(""),
-        KEY("a"),                     /* one name */
-        KEY("a\0\1"),                 /* and its end */
-        KEY("a\0\1r"),                /* two names */
-        KEY("a\0\1r\0\1"),            /* an empty third */
-        KEY("\0\1r\0\1b"),            /* an empty first */
-        KEY("a\0\1\0\1b"),            /* an empty second */
-        KEY("a\0\1r\0\1b\0\1"),       /* a fourth */
-        KEY("a\0\2r\0\1b"),           /* an escape that is none */
-        KEY("a\0\1r\0\1b\0"),         /* cut within an escape */
+        KEY("a"),               /* one name */
+        KEY("a\0\1"),           /* and its end */
+        KEY("a\0\1r"),          /* two names */
+        KEY("a\0\1r\0\1"),      /* an empty third */
+        KEY("\0\1r\0\1b"),      /* an empty first */
+        KEY("a\0\1\0\1b"),      /* an empty second */
+        KEY("a\0\1r\0\1b\0\1"), /* a fourth */
+        KEY("a\0\2r\0\1b"),     /* an escape that is none */
+        KEY("a\0\1r\0\1b\0"),   /* cut within an escape */
         KEY("a\0\1r\0\1b\0\xfe"),
     };
     struct graph_room room = {0};

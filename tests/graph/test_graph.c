@@ -19,10 +19,10 @@ static const char *list_text(odb_edge_list *list, char *out, size_t room)
     for (size_t i = 0; i < list->count; i++) {
         const odb_edge *e = &list->edge[i];
 
-        len += (size_t)snprintf(out + len, room - len, "%s%.*s>%.*s>%.*s", i ? " " : "",
-                                (int)e->from.size, (const char *)e->from.data, (int)e->rel.size,
-                                (const char *)e->rel.data, (int)e->to.size,
-                                (const char *)e->to.data);
+        len +=
+            (size_t)snprintf(out + len, room - len, "%s%.*s>%.*s>%.*s", i ? " " : "",
+                             (int)e->from.size, (const char *)e->from.data, (int)e->rel.size,
+                             (const char *)e->rel.data, (int)e->to.size, (const char *)e->to.data);
         assert_true(len < room);
     }
     odb_edge_list_release(list);
@@ -437,24 +437,24 @@ static void path_is_not_found_beyond_the_limits(void **state)
         odb_edge_cost *cost = by_cost ? odb_cost_by_weight : NULL;
 
         walk.max_depth = 9;
-        assert_status(odb_shortest_path(odb_now(f->db), odb_s("p0"), odb_s("p10"), &walk, cost,
-                                        NULL, &path),
-                      ODB_ABSENT);
+        assert_status(
+            odb_shortest_path(odb_now(f->db), odb_s("p0"), odb_s("p10"), &walk, cost, NULL, &path),
+            ODB_ABSENT);
         assert_int_equal(r.cut, ODB_CUT_DEPTH);
         walk.max_depth = 10;
-        assert_ok(odb_shortest_path(odb_now(f->db), odb_s("p0"), odb_s("p10"), &walk, cost, NULL,
-                                    &path));
+        assert_ok(
+            odb_shortest_path(odb_now(f->db), odb_s("p0"), odb_s("p10"), &walk, cost, NULL, &path));
         assert_int_equal(odb_path_length(path), 10);
         assert_slice(odb_path_node(path, 10), "p10");
         assert_int_equal(odb_path_node(path, 11).size, 0);
         assert_int_equal(odb_path_edge(path, 10).to.size, 0);
         odb_path_free(path);
-        assert_status(odb_shortest_path(odb_now(f->db), odb_s("p10"), odb_s("p0"), &walk, cost,
-                                        NULL, &path),
-                      ODB_ABSENT);
+        assert_status(
+            odb_shortest_path(odb_now(f->db), odb_s("p10"), odb_s("p0"), &walk, cost, NULL, &path),
+            ODB_ABSENT);
         assert_int_equal(r.cut, 0);
-        assert_ok(odb_shortest_path(odb_now(f->db), odb_s("p3"), odb_s("p3"), &walk, cost, NULL,
-                                    &path));
+        assert_ok(
+            odb_shortest_path(odb_now(f->db), odb_s("p3"), odb_s("p3"), &walk, cost, NULL, &path));
         assert_int_equal(odb_path_length(path), 0);
         assert_slice(odb_path_node(path, 0), "p3");
         odb_path_free(path);
@@ -473,9 +473,9 @@ static void negative_costs_are_refused(void **state)
     odb_path *path = NULL;
 
     link_text(f, "a", "r", "b");
-    assert_status(odb_shortest_path(odb_now(f->db), odb_s("a"), odb_s("b"), NULL, negative_cost,
-                                    NULL, &path),
-                  ODB_INVALID);
+    assert_status(
+        odb_shortest_path(odb_now(f->db), odb_s("a"), odb_s("b"), NULL, negative_cost, NULL, &path),
+        ODB_INVALID);
 }
 
 /* ---- pruning ---- */

@@ -1,0 +1,174 @@
+/* Many threads on one graph: no edge is lost (W3), none has one side only, readers see whole commits. */
+#include <stdatomic.h>
+
+#include "os/os_thread.h"
+#include "tests/api/fixture.h"
+
+#define THREADS 4
+#define ROUNDS  300
+#define LEAVES  40
+
+struct team {
+    odb_db *db;
+    atomic_int failures; /* any thread */
+    atomic_int working;
+};
+
+struct member {
+    struct team *team;
+    int no;
+};
+
+static void note(struct team *t, bool is_fine, const char *what)
+{
+    if (!is_fine) {
+        fprintf(stderr, "%s: %s\n", what, odb_error_text());
+        atomic_fetch_add(&t->failures, 1);
+    }
+}
+
+static odb_slice leaf(char *room, int thread, int n)
+{
+    (void)snprintf(room, 32, "leaf-%d-%d", thread, n);
+    return odb_s(room);
+}
+
+static void run_team(struct team *t, void (*work)(void *member))
+{
+    struct member member[THREADS];
+    struct os_thread *thread[THREADS];
+
+    atomic_store(&t->working, THREADS);
+    for (int i = 0; i < THREADS; i++) {
+        member[i] = (struct member){t, i};
+        assert_ok(os_thread_start("graph", work, &member[i], &thread[i]));
+    }
+    for (int i = 0; i < THREADS; i++)
+        os_thread_join(thread[i]);
+    assert_int_equal(atomic_load(&t->failures), 0);
+}
+
+static uint64_t sound_edges(odb_db *db)
+{
+    odb_graph_check check = {.size = sizeof check};
+
+    assert_ok(odb_graph_verify(odb_now(db), &check));
+    return check.edges;
+}
+
+/* ---- one hub, links of its own for each, and the same for all ---- */
+
+static void link_to_hub(void *arg)
+{
+    struct member *m = arg;
+    char room[32];
+
+    for (int i = 0; i < ROUNDS; i++) {
+        note(m->team,
+             odb_link(m->team->db, NULL, odb_s("hub"), odb_s("has"), leaf(room, m->no, i)) ==
+                 ODB_OK,
+             "link of one's own");
+        note(m->team,
+             odb_link(m->team->db, NULL, odb_s("hub"), odb_s("shares"), leaf(room, 9, i)) ==
+                 ODB_OK,
+             "link of all");
+    }
+}
+
+static void w3_concurrent_links_of_a_node_are_all_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct team t = {.db = f->db};
+    uint64_t degree = 0;
+
+    run_team(&t, link_to_hub);
+    assert_ok(odb_degree(odb_now(f->db), odb_s("hub"), NULL, &degree));
+    assert_int_equal(degree, (THREADS + 1) * ROUNDS);
+    assert_int_equal(sound_edges(f->db), (THREADS + 1) * ROUNDS);
+}
+
+/* ---- linking, unlinking and reading the same few edges ---- */
+
+static void churn(void *arg)
+{
+    struct member *m = arg;
+    uint64_t dice = (uint64_t)m->no * 7919 + 1;
+    char room[32];
+
+    for (int i = 0; i < ROUNDS * 2; i++) {
+        odb_edge e = odb_edge_of(odb_s("hub"), odb_s("has"), odb_s(""));
+        odb_status st;
+
+        dice = dice * 6364136223846793005u + 1442695040888963407u;
+        e.to = leaf(room, 0, (int)((dice >> 33) % LEAVES));
+        e.weight = (float)i;
+        switch ((dice >> 40) % 5) {
+        case 0: st = odb_unlink(m->team->db, NULL, e.from, e.rel, e.to); break;
+        case 1: st = odb_unlink_node(m->team->db, NULL, e.to, NULL, NULL); break;
+        case 2: st = odb_link_edge(m->team->db, NULL, &e, NULL, 0, ODB_LINK_UPSERT); break;
+        case 3: st = odb_link_edge(m->team->db, NULL, &e, NULL, 0, ODB_LINK_BOTH_WAYS); break;
+        default: st = odb_link(m->team->db, NULL, e.from, e.rel, e.to); break;
+        }
+        note(m->team, st == ODB_OK, "churning");
+    }
+    atomic_fetch_sub(&m->team->working, 1);
+}
+
+static void look(struct team *t)
+{
+    odb_edge_options opt = {.size = sizeof opt};
+    odb_snapshot *s = NULL;
+    odb_edge_iter *it = NULL;
+    odb_edge e;
+    odb_status st;
+
+    note(t, odb_snapshot_new(t->db, &s) == ODB_OK, "snapshot");
+    note(t, odb_edge_iter_new(odb_asof(s), odb_s("hub"), &opt, &it) == ODB_OK, "iterator");
+    while ((st = odb_edge_iter_next(it, &e)) == ODB_OK) {
+        odb_edge_list in;
+        bool is_there = false;
+
+        note(t, odb_incoming(odb_asof(s), e.to, &in) == ODB_OK, "incoming");
+        for (size_t i = 0; i < in.count; i++)
+            is_there = is_there || (odb_slice_equal(in.edge[i].from, odb_s("hub")) &&
+                                    in.edge[i].weight >= e.weight && in.edge[i].weight <= e.weight);
+        note(t, is_there, "an edge is seen from one side only");
+        odb_edge_list_release(&in);
+    }
+    note(t, st == ODB_ABSENT, "walking");
+    odb_edge_iter_free(it);
+    odb_snapshot_free(s);
+}
+
+static void churn_or_look(void *arg)
+{
+    struct member *m = arg;
+
+    if (m->no != 0) {
+        churn(m);
+        return;
+    }
+    atomic_fetch_sub(&m->team->working, 1);
+    do
+        look(m->team);
+    while (atomic_load(&m->team->working) > 0);
+}
+
+static void readers_see_both_sides_of_every_edge(void **state)
+{
+    struct fixture *f = *state;
+    struct team t = {.db = f->db};
+
+    run_team(&t, churn_or_look);
+    (void)sound_edges(f->db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(w3_concurrent_links_of_a_node_are_all_kept),
+        BOTH(readers_see_both_sides_of_every_edge),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
