@@ -102,7 +102,8 @@ static void w18_hub_links_at_the_price_of_any_other(void **state)
     last = median_of_tenth(hub, 9);
     ring_first = median_of_tenth(ring, 0);
     ring_last = median_of_tenth(ring, 9);
-    printf("%llu edges: of the hub the first tenth %.2f us each, the last %.2f us; of the ring %.2f us "
+    printf("%llu edges: of the hub the first tenth %.2f us each, the last %.2f us; of the ring "
+           "%.2f us "
            "and %.2f us\n",
            (unsigned long long)no, first, last, ring_first, ring_last);
     assert_true(last <= 1.5 * ring_last);

@@ -69,8 +69,7 @@ static void link_to_hub(void *arg)
                  ODB_OK,
              "link of one's own");
         note(m->team,
-             odb_link(m->team->db, NULL, odb_s("hub"), odb_s("shares"), leaf(room, 9, i)) ==
-                 ODB_OK,
+             odb_link(m->team->db, NULL, odb_s("hub"), odb_s("shares"), leaf(room, 9, i)) == ODB_OK,
              "link of all");
     }
 }
