@@ -33,7 +33,7 @@ static void audit_release(struct audit *a)
     buf_release(&a->name);
 }
 
-static void audit_tell(struct audit *a, odb_slice id, const char *fault)
+static void tell_fault(struct audit *a, odb_slice id, const char *fault)
 {
     if (a->each)
         a->each(a->arg, id, fault);
@@ -47,7 +47,7 @@ static odb_status audit_row_of(void *arg, odb_slice key)
     if (st != ODB_ABSENT)
         return st;
     a->report.missing_rows++;
-    audit_tell(a, a->id, "a row of the index is missing");
+    tell_fault(a, a->id, "a row of the index is missing");
     return a->txn ? odb_txn_put(a->txn, a->env->index, key, odb_bytes(NULL, 0)) : ODB_OK;
 }
 
@@ -59,12 +59,12 @@ static odb_status audit_record(struct audit *a, odb_slice id, odb_slice bytes)
 
     if (rec_view_open(bytes, &view, &what, &off) != ODB_OK) {
         a->report.damaged++;
-        audit_tell(a, id, what);
+        tell_fault(a, id, what);
         return ODB_OK;
     }
     if (id.size == 0 || id.size > ODB_RECORD_ID_MAX) {
         a->report.damaged++;
-        audit_tell(a, id, "an id of an impossible length");
+        tell_fault(a, id, "an id of an impossible length");
         return ODB_OK;
     }
     a->report.records++;
@@ -126,7 +126,7 @@ static odb_status audit_row(struct audit *a, odb_slice key, odb_slice value)
     if (st != ODB_OK || !fault)
         return st;
     a->report.stray_rows++;
-    audit_tell(a, row.id, fault);
+    tell_fault(a, row.id, fault);
     return a->txn ? odb_txn_delete(a->txn, a->env->index, key) : ODB_OK;
 }
 
