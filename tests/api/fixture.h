@@ -66,7 +66,9 @@ static inline void fixture_remove_dir(const char *dir)
 
 static inline void fixture_make_dir(char *dir, size_t room)
 {
-    (void)snprintf(dir, room, "/tmp/opendb-test-XXXXXX");
+    const char *tmp = getenv("TMPDIR");
+
+    (void)snprintf(dir, room, "%s/opendb-test-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(dir));
 }
 

@@ -12,6 +12,7 @@
  * merges and switches of the log; some come while the database is still being opened.
  *
  * --kills N or ODB_TEST_KILLS=N: how many (100). ODB_TEST_SEED=N: the same commits again.
+ * ODB_TEST_PATIENCE=N: wait N times as long before each, where the disk is slow. TMPDIR: where.
  */
 #include "tests/api/fixture.h"
 
@@ -134,7 +135,7 @@ static odb_status write_for_ever(const struct kill_test *t, odb_durability level
 
 static void run_and_kill(struct kill_test *t, odb_durability level, uint64_t patience_us)
 {
-    struct timespec nap = {0, (long)patience_us * 1000};
+    struct timespec nap = {(time_t)(patience_us / 1000000), (long)(patience_us % 1000000) * 1000};
     pid_t child = fork();
     int code;
 
@@ -244,7 +245,7 @@ static void check_what_is_left(struct kill_test *t)
 
 /* ---- */
 
-static uint64_t kills = 100;
+static uint64_t kills = 100, patience = 1;
 
 static uint64_t number_of(const char *text, uint64_t otherwise)
 {
@@ -270,7 +271,7 @@ static void P03_a_killed_writer_leaves_a_prefix(void **state)
         dice = mix(dice + k + 1);
         /* one in eight while it opens; the others after some commits */
         run_and_kill(&t, (odb_durability)(k % 4),
-                     dice % 8 == 0 ? dice / 8 % 3000 : 2000 + dice / 8 % 60000);
+                     patience * (dice % 8 == 0 ? dice / 8 % 3000 : 2000 + dice / 8 % 60000));
         check_what_is_left(&t);
         if (kills > 100 && (isatty(1) || k % 100 == 99)) {
             printf(isatty(1) ? "\r%llu of %llu kills, %llu commits"
@@ -294,6 +295,7 @@ int main(int argc, char **argv)
     };
 
     kills = number_of(getenv("ODB_TEST_KILLS"), kills);
+    patience = number_of(getenv("ODB_TEST_PATIENCE"), patience);
     if (argc == 3 && strcmp(argv[1], "--kills") == 0)
         kills = number_of(argv[2], kills);
     return cmocka_run_group_tests(tests, NULL, NULL);

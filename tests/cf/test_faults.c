@@ -1,8 +1,13 @@
-/* tests/cf/test_faults.c -- every call to the outside fails once or for ever; every request for memory
- * fails: what was answered stays true (P5, P6, P7, P16).
+/* tests/cf/test_faults.c -- every call to the outside fails once, for ever, or for a while; every
+ * request for memory fails; while the database works and while it recovers: what was answered stays
+ * true (P5, P6, P7, P16).
+ *
+ *      OK  <-->  SOFT (no space, memory or descriptors)         the only steps between these there are;
+ *       \________ | ________________________ READONLY           out of READONLY leads a new open alone
  *
  *   ODB_TEST_SEED    another history
- *   ODB_TEST_STRIDE  every so many operations only (1: all)
+ *   ODB_TEST_STRIDE  every so many operations only (1: all, also of those tests that otherwise take
+ *                    every fifth)
  */
 #include "tests/cf/workload.h"
 
@@ -24,6 +29,7 @@ static uint64_t env_number(const char *name, uint64_t otherwise)
 struct fault {
     uint64_t at;    /* the operation */
     bool is_sticky; /* and all after it */
+    uint64_t until; /* but none from here on; 0: no end */
     odb_status st;
     bool hit;
     bool hit_sync; /* a sync was among them: what was acknowledged before may be lost to power */
@@ -40,7 +46,7 @@ static odb_status inject(void *arg, enum sim_op op, const char *name, uint64_t o
 
     (void)name;
     if (f->is_over || f->is_paused || op == SIM_RING_STORE ||
-        (f->is_sticky ? op_no < f->at : op_no != f->at) ||
+        (f->is_sticky ? op_no < f->at : op_no != f->at) || (f->until && op_no >= f->until) ||
         (f->only_mutating && (!sim_op_mutates(op) || op == SIM_REMOVE || op == SIM_TRUNCATE)))
         return ODB_OK;
     f->hit = true;
@@ -94,9 +100,40 @@ static void reopen_and_judge(struct os *disk, enum sim_model model, uint32_t lea
     sim_free(os);
 }
 
+/* The handle's state, and whether it may have come to it. */
+struct state_watch {
+    struct cf_set *of; /* another handle begins anew */
+    odb_status was;
+};
+
+static bool is_soft_state(odb_status st)
+{
+    return st == ODB_OK || st == ODB_NOSPACE || st == ODB_NOMEM || st == ODB_LIMIT;
+}
+
+static void state_is_legal(struct state_watch *w)
+{
+    struct cf_write how = {.durability = CF_OS};
+    odb_status now = work.s ? cf_health(work.s) : ODB_OK;
+
+    if (w->of == work.s && work.s && !is_soft_state(w->was)) {
+        if (now != w->was)
+            fail_msg("op %llu: %s became %s on the same handle",
+                     fault_now ? (unsigned long long)fault_now->at : 0, odb_status_name(w->was),
+                     odb_status_name(now));
+        if (cf_put(work.s, work.cf[0], odb_s("zzz"), odb_s("no"), &how) != ODB_READONLY ||
+            cf_resume(work.s) == ODB_OK)
+            fail_msg("op %llu: a set that is read-only took a write or resumed",
+                     fault_now ? (unsigned long long)fault_now->at : 0);
+    }
+    w->of = work.s;
+    w->was = now;
+}
+
 static void go_on_after(struct fault *f)
 {
     unsigned after = 0;
+    struct state_watch watch = {NULL, ODB_OK};
     odb_status st = workload_open(&work);
 
     for (int tries = 0; st != ODB_OK && tries < 3; tries++) {
@@ -115,9 +152,11 @@ static void go_on_after(struct fault *f)
             fail_msg("nothing failed, yet %s: %s", odb_status_name(st), odb_error_text());
         if (st != ODB_OK && work.s && cf_health(work.s) != ODB_OK)
             readers_see_what_was_committed("after a failure");
+        state_is_legal(&watch);
         if (st == ODB_UNKNOWN || st == ODB_READONLY)
             break;
     }
+    state_is_legal(&watch);
 }
 
 /* Space is back, on the same handle. */
@@ -149,6 +188,7 @@ static void run_with(struct fault *f)
     workload_begin(&work, os, seed_used, TXNS);
     work.may_fail = true;
     fault_now = f;
+    sim_set_failed_sync_reverts(os, f->at % 2);
     sim_set_fault(os, inject, f);
     go_on_after(f);
     readers_see_what_was_committed("in the end");
@@ -178,19 +218,26 @@ static uint64_t count_operations(void)
     return ops;
 }
 
-static void every_call_that_fails(odb_status st, bool is_sticky)
+/* `during`: so many calls fail; 0: all that follow. */
+static void calls_that_fail(odb_status st, bool is_sticky, uint64_t during)
 {
-    uint64_t stride = env_number("ODB_TEST_STRIDE", 1), ops = count_operations();
+    uint64_t stride = env_number("ODB_TEST_STRIDE", during ? 5 : 1), ops = count_operations();
     unsigned hits = 0;
 
     for (uint64_t at = 1; at <= ops; at += stride) {
         struct fault f = {
             .at = at, .is_sticky = is_sticky, .st = st, .only_mutating = st == ODB_NOSPACE};
 
+        f.until = during ? at + during : 0;
         run_with(&f);
         hits += f.hit;
     }
     print_message("%u of %llu operations failed\n", hits, (unsigned long long)ops);
+}
+
+static void every_call_that_fails(odb_status st, bool is_sticky)
+{
+    calls_that_fail(st, is_sticky, 0);
 }
 
 static void P05_an_io_error_once_breaks_no_promise(void **state)
@@ -221,6 +268,165 @@ static void out_of_descriptors_once_breaks_no_promise(void **state)
 {
     (void)state;
     every_call_that_fails(ODB_LIMIT, false);
+}
+
+static void io_errors_for_a_while_break_no_promise(void **state)
+{
+    (void)state;
+    calls_that_fail(ODB_IO, true, 9);
+}
+
+static void no_descriptors_for_a_while_break_no_promise(void **state)
+{
+    (void)state;
+    calls_that_fail(ODB_LIMIT, true, 9);
+}
+
+static void what_is_denied_for_a_while_breaks_no_promise(void **state)
+{
+    (void)state;
+    calls_that_fail(ODB_DENIED, true, 9);
+}
+
+/* ---- recoveries that meet failures ---- */
+
+/* What a process leaves that dies in the middle of its work, and what it claims to be. */
+static struct os *make_dirty(enum sim_model model, uint32_t *k)
+{
+    struct os *os = sim_new(7), *image, *copy;
+    struct cf_set_options o;
+    struct cf_set *s = NULL;
+    struct cf *cf[FAMILIES];
+    char why[REASON_MAX] = "";
+
+    workload_begin(&work, os, seed_used, TXNS);
+    work.st = workload_open(&work);
+    while (work.st == ODB_OK && work.p.started < TXNS - 3)
+        work.st = workload_step(&work);
+    image = sim_image(os, model, 11);
+    workload_end(&work);
+    sim_free(os);
+    copy = sim_image(image, SIM_M1, 0);
+    o = workload_options(copy);
+    assert_int_equal(cf_open(DB, &o, &s), ODB_OK);
+    assert_int_equal(workload_find(s, cf), ODB_OK);
+    assert_true(claimed_prefix(s, cf[0], k, why));
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(copy);
+    return image;
+}
+
+/* Exactly `k`, whatever became of the open before. */
+static void recovers_to(struct os *disk, uint32_t k, const char *how, const struct fault *f)
+{
+    struct promise p = work.p;
+    struct cf_set_options o = workload_options(disk);
+    struct cf_set *s = NULL;
+    char why[REASON_MAX] = "";
+    uint32_t found = 0;
+    odb_status st = cf_open(DB, &o, &s);
+
+    p.started = k;
+    if (st != ODB_OK || !set_matches(s, &work, &p, k, &found, why))
+        fail_msg("seed %llu, recovery's op %llu fails with %s, %s: %s %s",
+                 (unsigned long long)seed_used, (unsigned long long)f->at, odb_status_name(f->st),
+                 how, why, st == ODB_OK ? "" : odb_error_text());
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void recover_with(struct os *dirty, uint32_t k, struct fault *f)
+{
+    struct os *os = sim_image(dirty, SIM_M1, 0);
+    struct cf_set_options o = workload_options(os);
+    struct cf_set *s = NULL;
+    odb_status st;
+
+    fault_now = f;
+    sim_set_failed_sync_reverts(os, f->at % 2);
+    sim_set_fault(os, inject, f);
+    st = cf_open(DB, &o, &s);
+    if (st == ODB_OK)
+        err_ignore(cf_close(s));
+    else if (!f->hit)
+        fail_msg("nothing failed, yet %s: %s", odb_status_name(st), odb_error_text());
+    sim_set_fault(os, NULL, NULL);
+    for (int model = SIM_M0; model <= SIM_M4; model += 2) {
+        struct os *image = sim_image(os, (enum sim_model)model, f->at);
+
+        recovers_to(image, k, "then the power goes", f);
+        sim_free(image);
+    }
+    recovers_to(os, k, "then it is tried again", f);
+    sim_free(os);
+    fault_now = NULL;
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
+static void P10_recoveries_that_meet_failures_change_nothing(void **state)
+{
+    static const odb_status kind[] = {ODB_IO, ODB_NOSPACE, ODB_LIMIT, ODB_DENIED};
+    uint64_t stride = env_number("ODB_TEST_STRIDE", 5);
+    unsigned hits = 0;
+
+    (void)state;
+    for (int model = SIM_M0; model <= SIM_M1; model++) {
+        uint32_t k;
+        struct os *dirty = make_dirty((enum sim_model)model, &k);
+
+        for (int i = 0; i < 12; i++) {
+            bool hit = true;
+
+            for (uint64_t at = 1; hit; at += stride) {
+                struct fault f = {.at = at,
+                                  .st = kind[i % 4],
+                                  .is_sticky = i >= 4,
+                                  .until = i >= 8 ? at + 7 : 0,
+                                  .only_mutating = kind[i % 4] == ODB_NOSPACE};
+
+                recover_with(dirty, k, &f);
+                hit = f.hit || (f.only_mutating && at < 200);
+                hits += f.hit;
+            }
+        }
+        sim_free(dirty);
+    }
+    print_message("%u recoveries met a failure\n", hits);
+}
+
+static void P16_recoveries_without_memory_change_nothing(void **state)
+{
+    long stride = (long)env_number("ODB_TEST_STRIDE", 5);
+    uint32_t k;
+    struct os *dirty = make_dirty(SIM_M1, &k);
+    unsigned requests = 0;
+
+    (void)state;
+    for (int sticky = 0; sticky < 2; sticky++) {
+        bool hit = true;
+
+        for (long n = 0; hit; n += stride) {
+            struct os *os = sim_image(dirty, SIM_M1, 0);
+            struct cf_set_options o = workload_options(os);
+            struct fault f = {.at = (uint64_t)n, .st = ODB_NOMEM};
+            struct cf_set *s = NULL;
+            odb_status st;
+
+            test_alloc_fail(n, sticky);
+            st = cf_open(DB, &o, &s);
+            hit = test_alloc_requests() > n;
+            test_alloc_fail(-1, 0);
+            if (st == ODB_OK)
+                err_ignore(cf_close(s));
+            else
+                assert_int_equal(st, ODB_NOMEM);
+            recovers_to(os, k, "then there is memory", &f);
+            sim_free(os);
+            assert_int_equal(test_alloc_alive(), 0);
+            requests += hit;
+        }
+    }
+    sim_free(dirty);
+    print_message("%u requests failed\n", requests);
 }
 
 /* A disk of a real size: it fills up, it is full, it is enlarged. */
@@ -333,6 +539,11 @@ int main(void)
         cmocka_unit_test(no_space_once_breaks_no_promise),
         cmocka_unit_test(no_space_for_a_while_breaks_no_promise_and_heals),
         cmocka_unit_test(out_of_descriptors_once_breaks_no_promise),
+        cmocka_unit_test(io_errors_for_a_while_break_no_promise),
+        cmocka_unit_test(no_descriptors_for_a_while_break_no_promise),
+        cmocka_unit_test(what_is_denied_for_a_while_breaks_no_promise),
+        cmocka_unit_test(P10_recoveries_that_meet_failures_change_nothing),
+        cmocka_unit_test(P16_recoveries_without_memory_change_nothing),
         cmocka_unit_test(a_full_disk_refuses_and_resumes),
         cmocka_unit_test(want_of_memory_once_breaks_no_promise),
         cmocka_unit_test(want_of_memory_for_a_while_breaks_no_promise),
