@@ -2,7 +2,7 @@
  *
  *     odb COMMAND [OPTIONS] DIR [ARGUMENTS]
  *
- * Options may stand anywhere behind the command; "--" ends them, so that a key may begin with a dash.
+ * A command may be two words (odb record put). Options may stand anywhere behind it; "--" ends them, so that a key may begin with a dash.
  * Commands that only look open the database read-only and change nothing.
  */
 #include "tool.h"
@@ -116,6 +116,57 @@ static const struct command commands[] = {
      "Checks log, manifest and all tables: checksums, order, counts. Changes nothing. Exit code 4\n"
      "and the file and offset when something is damaged.\n\n"
      "  odb verify books && echo sound\n"},
+#if ODB_HAS_RECORDS
+    {"record put", cmd_record_put, ACCESS_CREATE, 0, 1,
+     "DIR [FILE] [--insert-only | --update-only] [--batch N]",
+     "store records, one JSON object a line",
+     "Reads FILE or standard input; a record that is there already is replaced. All but \"id\" may "
+     "be\n"
+     "left out; records/odb_record_json.h tells every member.\n\n"
+     "  --insert-only  an id that is taken stops the command    --update-only  a free one does\n"
+     "  --batch N      commit every N records together (1000)\n\n"
+     "  echo '{\"id\":\"n1\",\"content\":\"short "
+     "answers\",\"importance\":0.8,\"props\":{\"lang\":\"en\"}}' |\n"
+     "      odb record put notes\n"
+     "  odb record list old | odb record put new\n"},
+    {"record get", cmd_record_get, ACCESS_LOOK, 1, 4, "DIR ID...", "print records",
+     "  odb record get notes n1\n"},
+    {"record list", cmd_record_list, ACCESS_LOOK, 0, 0,
+     "DIR [--prefix P] [--segment C] [--order O] [--reverse] [--limit N] [--keys]",
+     "print records in order",
+     "  --prefix P    ids that begin with P         --segment C  and end there or go on with C\n"
+     "  --from, --to  ids from ... on, below ...    --reverse    last first\n"
+     "  --order O     id, time, importance, or prop:NAME for an indexed property\n"
+     "  --limit N     stop after N                  --keys       ids only\n\n"
+     "  odb record list notes --order time --reverse --limit 10     the newest ten\n"
+     "  odb record list notes --prefix user_1 --segment /           user_1, user_1/a; not "
+     "user_10\n"},
+    {"record query", cmd_record_query, ACCESS_LOOK, 1, 1, "DIR FILTER [options of record list]",
+     "print records that a filter accepts",
+     "records/odb_filter.h tells the language. In any order, unless --order is given.\n\n"
+     "  odb record query notes 'importance >= 0.8 && ts > now-1h && lang in (\"en\",\"de\")'\n"
+     "  odb record query notes 'content *= \"short\" && has(lang)' --order time --reverse\n"},
+    {"record delete", cmd_record_delete, ACCESS_CHANGE, 1, 4, "DIR ID...", "delete records",
+     "Deleting what is not there is no error.\n\n  odb record delete notes n1\n"},
+    {"record index", cmd_record_index, ACCESS_CHANGE, 1, 4, "DIR PROPERTY...",
+     "index records by properties",
+     "Once and for all; time and importance are indexed anyway.\n\n"
+     "  odb record index notes lang && odb record list notes --order prop:lang\n"},
+    {"record check", cmd_record_check, ACCESS_LOOK, 0, 0, "DIR [--mend]",
+     "compare records with their index",
+     "Exit code 4 when something does not agree; --mend writes missing rows and removes stray "
+     "ones.\n\n"
+     "  odb record check notes\n"},
+    {"meta put", cmd_meta_put, ACCESS_CREATE, 2, 2, "DIR NAME JSON", "store a metadata document",
+     "JSON '-' reads it from standard input.\n\n"
+     "  odb meta put notes user.agent '{\"name\":\"Ann\",\"rounds\":3}'\n"},
+    {"meta get", cmd_meta_get, ACCESS_LOOK, 1, 1, "DIR NAME", "print a metadata document",
+     "  odb meta get notes user.agent\n"},
+    {"meta list", cmd_meta_list, ACCESS_LOOK, 0, 0, "DIR [--prefix P]",
+     "print all metadata documents", "  odb meta list notes --prefix user.\n"},
+    {"meta delete", cmd_meta_delete, ACCESS_CHANGE, 1, 1, "DIR NAME", "delete a metadata document",
+     "  odb meta delete notes user.agent\n"},
+#endif
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
@@ -148,8 +199,8 @@ static int show_help(const struct command *c)
            "Usage: odb COMMAND [OPTIONS] DIR [ARGUMENTS]\n\nCommands\n",
            odb_version());
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-9s %s\n", commands[i].name, commands[i].summary);
-    printf("  version   print the release\n\n%s\n%s\nA first walk\n"
+        printf("  %-13s %s\n", commands[i].name, commands[i].summary);
+    printf("  version       print the release\n\n%s\n%s\nA first walk\n"
            "  odb put demo.db hello world && odb get demo.db hello && odb tree demo.db\n"
            "  odb COMMAND --help has examples for each command\n",
            general_options, exit_codes);
@@ -226,14 +277,29 @@ struct size_option {
 static int take_option(struct tool *t, int argc, char **argv, int *at)
 {
     const struct switch_option switches[] = {
-        {"--json", &t->is_json},   {"--read-only", &t->is_readonly}, {"--reverse", &t->is_reverse},
-        {"--keys", &t->keys_only}, {"--keys-only", &t->keys_only},   {"--create", &t->do_create},
-        {"--drop", &t->do_drop},   {"--check", &t->do_check},        {"--stats", &t->do_stats},
-        {"--tsv", &t->is_tsv},     {"--live", &t->do_live},
+        {"--json", &t->is_json},
+        {"--read-only", &t->is_readonly},
+        {"--reverse", &t->is_reverse},
+        {"--keys", &t->keys_only},
+        {"--keys-only", &t->keys_only},
+        {"--create", &t->do_create},
+        {"--drop", &t->do_drop},
+        {"--check", &t->do_check},
+        {"--stats", &t->do_stats},
+        {"--tsv", &t->is_tsv},
+        {"--live", &t->do_live},
+        {"--mend", &t->do_mend},
+        {"--insert-only", &t->record.insert_only},
+        {"--update-only", &t->record.update_only},
     };
     const struct text_option texts[] = {
-        {"--cf", &t->cf},         {"--from", &t->from},         {"--to", &t->to},
-        {"--prefix", &t->prefix}, {"--ack-file", &t->ack_file},
+        {"--cf", &t->cf},
+        {"--from", &t->from},
+        {"--to", &t->to},
+        {"--prefix", &t->prefix},
+        {"--ack-file", &t->ack_file},
+        {"--order", &t->record.order},
+        {"--segment", &t->record.segment},
     };
     const struct size_option sizes[] = {
         {"--memory", &t->memory},
@@ -277,12 +343,12 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
     return tool_usage("unknown option %s", name);
 }
 
-/* Everything behind the command; *wants_help when it is asked for. */
-static int take_arguments(struct tool *t, int argc, char **argv, bool *wants_help)
+/* Everything from argv[from] on, behind the command; *wants_help when it is asked for. */
+static int take_arguments(struct tool *t, int argc, char **argv, int from, bool *wants_help)
 {
     bool options_ended = false;
 
-    for (int i = 2; i < argc; i++) {
+    for (int i = from; i < argc; i++) {
         int code = -1;
 
         if (!options_ended && strcmp(argv[i], "--") == 0) {
@@ -309,12 +375,41 @@ static int take_arguments(struct tool *t, int argc, char **argv, bool *wants_hel
     return EXIT_FINE;
 }
 
-static const struct command *find_command(const char *name)
+/* The command that word[0], or word[0] and word[1], name; *used is how many words that were. */
+static const struct command *find_command(int count, char **word, int *used)
 {
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(commands[i].name, name) == 0)
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        const char *name = commands[i].name, *space = strchr(name, ' ');
+        size_t len = space ? (size_t)(space - name) : strlen(name);
+
+        if (count < 1 || strlen(word[0]) != len || memcmp(word[0], name, len) != 0)
+            continue;
+        *used = space ? 2 : 1;
+        if (!space || (count > 1 && strcmp(word[1], space + 1) == 0))
             return &commands[i];
+    }
     return NULL;
+}
+
+/* No command was found: say why. */
+static int complain_command(int count, char **word)
+{
+    size_t len = strlen(word[0]);
+    bool is_group = false;
+
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strncmp(commands[i].name, word[0], len) == 0 && commands[i].name[len] == ' ') {
+            if (!is_group)
+                fprintf(stderr, "odb: %s needs one of these behind it:", word[0]);
+            fprintf(stderr, " %s", commands[i].name + len + 1);
+            is_group = true;
+        }
+    if (!is_group)
+        return tool_usage("unknown command '%s'", word[0]);
+    if (count > 1)
+        fprintf(stderr, "; not '%s'", word[1]);
+    fputs("\n", stderr);
+    return EXIT_USAGE;
 }
 
 /* ---- running ---- */
@@ -323,7 +418,7 @@ static enum tool_access needed_access(const struct command *c, const struct tool
 {
     if (t->do_check)
         return ACCESS_LOOK;
-    return t->do_create || t->do_drop ? ACCESS_CHANGE : c->access;
+    return t->do_create || t->do_drop || t->do_mend ? ACCESS_CHANGE : c->access;
 }
 
 static int open_database(const struct command *c, struct tool *t)
@@ -379,7 +474,7 @@ int main(int argc, char **argv)
     struct tool t = {0};
     const struct command *c;
     bool wants_help = false;
-    int code;
+    int code, words = 0;
 
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return argc < 2 ? tool_usage("a command is needed") : show_help(NULL);
@@ -388,17 +483,17 @@ int main(int argc, char **argv)
         return EXIT_FINE;
     }
     if (strcmp(argv[1], "help") == 0) {
-        c = argc > 2 ? find_command(argv[2]) : NULL;
-        return argc > 2 && !c ? tool_usage("unknown command '%s'", argv[2]) : show_help(c);
+        c = find_command(argc - 2, argv + 2, &words);
+        return argc > 2 && !c ? complain_command(argc - 2, argv + 2) : show_help(c);
     }
-    c = find_command(argv[1]);
+    c = find_command(argc - 1, argv + 1, &words);
     if (!c)
-        return tool_usage("unknown command '%s'", argv[1]);
+        return complain_command(argc - 1, argv + 1);
     (void)setlocale(LC_CTYPE, "");
     t.is_utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     (void)setlocale(LC_CTYPE, "C");
     t.command = c->name;
-    code = take_arguments(&t, argc, argv, &wants_help);
+    code = take_arguments(&t, argc, argv, 1 + words, &wants_help);
     if (wants_help)
         return show_help(c);
     if (code != EXIT_FINE)

@@ -5,6 +5,7 @@
  *     cmd_lines.c    batch load dump
  *     cmd_look.c     cf stats tree
  *     cmd_upkeep.c   compact flush verify
+ *     cmd_record.c   record ... meta ...
  *     json.c text.c progress.c
  */
 #ifndef ODB_TOOL_H
@@ -48,6 +49,12 @@ static inline odb_slice bytes_slice(const struct bytes *b)
 
 /* ---- the command line, sorted out ---- */
 
+/* Options of odb record. */
+struct tool_record {
+    const char *order, *segment;
+    bool insert_only, update_only;
+};
+
 enum text_form { FORM_TEXT, FORM_HEX, FORM_BASE64 };
 
 struct tool {
@@ -55,6 +62,7 @@ struct tool {
     const char *dir;
     const char *arg[4]; /* behind the directory */
     int arg_count;
+    struct tool_record record;
 
     const char *cf; /* NULL: default (or all) */
     uint64_t memory;
@@ -64,7 +72,7 @@ struct tool {
     enum text_form form;
 
     const char *from, *to, *prefix;
-    bool is_reverse, keys_only, do_drop, do_create, do_check, do_stats, is_tsv, do_live;
+    bool is_reverse, keys_only, do_drop, do_create, do_check, do_stats, is_tsv, do_live, do_mend;
     uint64_t limit;
     uint64_t batch;
     const char *input;    /* file of load and batch; NULL or "-": standard input */
@@ -91,6 +99,17 @@ int cmd_tree(struct tool *t);
 int cmd_compact(struct tool *t);
 int cmd_flush(struct tool *t);
 int cmd_verify(struct tool *t);
+int cmd_record_put(struct tool *t);
+int cmd_record_get(struct tool *t);
+int cmd_record_list(struct tool *t);
+int cmd_record_query(struct tool *t);
+int cmd_record_delete(struct tool *t);
+int cmd_record_check(struct tool *t);
+int cmd_record_index(struct tool *t);
+int cmd_meta_put(struct tool *t);
+int cmd_meta_get(struct tool *t);
+int cmd_meta_list(struct tool *t);
+int cmd_meta_delete(struct tool *t);
 
 /* ---- text.c ---- */
 

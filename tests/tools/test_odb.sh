@@ -186,6 +186,93 @@ if LC_ALL=C.UTF-8 locale charmap 2>/dev/null | grep -q UTF-8; then
     LC_ALL=C.UTF-8 expect 0 tree "$db"; says "█"
 fi
 
+# ---- records and metadata ----
+if "$odb" --help | grep -q 'record put'; then
+    rec=$work/rec
+    for c in put get list query delete index check; do
+        expect 0 record $c --help; says "Usage: odb record $c"; says "odb record $c "
+        expect 0 help record $c
+        expect 2 record $c
+    done
+    for c in put get list delete; do expect 0 meta $c --help; says "odb meta $c "; done
+    expect 2 record; says "put get list"
+    expect 2 record frobnicate; says "not 'frobnicate'"
+    expect 2 meta; says "list delete"
+    expect 1 record list "$rec"; says "no database in"
+    cat >"$work/records" <<'END'
+{"id":"user_1","ts":1000,"importance":0.8,"content":"a \u00e9 \"q\"","props":{"lang":"en","n":1,"r":1.5,"t":true,"z":null,"b":{"base64":"AP8="},"j":[1,{"x":2}],"k":{"json":5}}}
+{"id":"user_1/a","ts":2000,"importance":0.2,"kind":3,"fields":{"parent":"user_1","start":0,"end":9,"16390":"mine"},"props":{"lang":"de"}}
+
+{"id64":"/w==","ts":3000,"content64":"AP8=","has_vector":true}
+{"id":"user_10","ts":4000,"importance":1,"content":""}
+END
+    expect 0 record put "$rec" "$work/records"
+    expect 0 record get "$rec" user_1
+    output '{"id":"user_1","kind":1,"ts":1000,"importance":0.8,"content":"a é \"q\"","props":{"b":{"base64":"AP8="},"j":[1,{"x":2}],"k":{"json":5},"lang":"en","n":1,"r":1.5,"t":true,"z":null}}'
+    expect 0 record get "$rec" user_1/a 0xff
+    output '{"id":"user_1/a","kind":3,"ts":2000,"importance":0.2,"content":"","props":{"lang":"de"},"fields":{"parent":"user_1","start":0,"end":9,"16390":"mine"}}
+{"id64":"/w==","kind":1,"ts":3000,"importance":0.5,"content64":"AP8=","has_vector":true}'
+    expect 1 record get "$rec" nobody user_1; says '"user_1"'
+    expect 0 record list "$rec" --keys; output 'user_1
+user_1/a
+user_10
+\xff'
+    expect 0 record list "$rec" --keys --prefix user_1 --segment / --json; output '{"id":"user_1"}
+{"id":"user_1/a"}'
+    expect 0 record list "$rec" --keys --order time --reverse --limit 2; output 'user_10
+\xff'
+    expect 0 record list "$rec" --keys --order importance --to v; output 'user_1/a
+user_1
+user_10'
+    expect 5 record list "$rec" --order prop:lang; says "not indexed by 'lang'"
+    expect 0 record index "$rec" lang n
+    expect 0 record list "$rec" --keys --order prop:lang; output 'user_1/a
+user_1'
+    expect 0 record query "$rec" 'importance >= 0.8 && id ^= "user_"' --keys --order id; output 'user_1
+user_10'
+    expect 0 record query "$rec" 'field(parent) == "user_1"' --keys; output user_1/a
+    expect 2 record query "$rec" 'importance >= '; says "at byte 14"
+    expect 2 record list "$rec" --order sideways; says "--order"
+    expect 2 record list "$rec" --prefix u --segment xx
+    # what was written is read back the same
+    "$odb" record list "$rec" | "$odb" record put "$work/rec2"
+    "$odb" record list "$rec" >"$work/one"
+    "$odb" record list "$work/rec2" >"$work/two"
+    expect 0 version
+    checks=$((checks + 1))
+    cmp -s "$work/one" "$work/two" || { failed=$((failed + 1)); echo "a copy of the records differs"; }
+    for bad in '{' '{"content":"x"}' '{"id":5}' '{"id":"a","id64":"YQ=="}' '{"id":"a","kind":0}' '{"id":"a","ts":1.5}' \
+        '{"id":"a","importance":"x"}' '{"id":"a","props":[]}' '{"id":"a","fields":{"nope":1}}' \
+        '{"id":"a","fields":{"status":300}}' '{"id":"a","nope":1}' '{"id":"a","content64":"?"}' '{"id":""}' '[]'; do
+        printf '%s\n' "$bad" >"$work/bad"
+        expect 6 record put "$rec" "$work/bad"; says "line 1"
+    done
+    printf '{"id":"new"}\n{"id":"user_1"}\n' >"$work/new"
+    expect 6 record put "$rec" "$work/new" --insert-only; says "line 2"
+    expect 1 record get "$rec" new
+    expect 6 record put "$rec" "$work/new" --update-only; says "line 1"
+    expect 0 record delete "$rec" user_10 nobody
+    expect 1 record get "$rec" user_10
+    expect 0 record check "$rec"; says "3 records"
+    expect 0 put "$rec" --cf records user_1 junk
+    expect 4 record get "$rec" user_1; says "corrupt"
+    expect 4 record list "$rec" --keys --order importance --reverse --from v; says '\xff'
+    expect 4 record check "$rec"; says "1 damaged"
+    expect 0 delete "$rec" --cf records user_1
+    expect 4 record check "$rec"; says "4 stray"
+    expect 0 record check "$rec" --mend; says "mended"
+    expect 0 record check "$rec"
+
+    expect 0 meta put "$rec" user.agent '{ "name": "Ann", "rounds": 3.0 }'
+    expect 0 meta get "$rec" user.agent; output '{"name":"Ann","rounds":3.0}'
+    expect 2 meta put "$rec" user.bad '{"a":1,"a":2}'; says "name twice"
+    expect 2 meta put "$rec" odb.format '{}'; says "belong to the library"
+    expect 0 meta list "$rec" --prefix user.; output 'user.agent	{"name":"Ann","rounds":3.0}'
+    expect 0 meta list "$rec" --json; says '{"name":"odb.schema","value":{"version":1}}'
+    expect 0 meta delete "$rec" user.agent
+    expect 1 meta get "$rec" user.agent
+fi
+
 # ---- busy ----
 mkfifo "$work/pipe"
 "$odb" load "$db" "$work/pipe" --tsv >/dev/null 2>&1 &
