@@ -24,12 +24,12 @@ const odb_write api_write_default = {ODB_DURABLE_DEFAULT, false, {0}};
 
 /* ---- refusals ---- */
 
-odb_status api_refuse_null(const char *what)
+ODB_COLD odb_status api_refuse_null(const char *what)
 {
     return err_set(ODB_INVALID, "%s must not be NULL", what);
 }
 
-odb_status api_refuse_handle(const odb_db *db)
+ODB_COLD odb_status api_refuse_handle(const odb_db *db)
 {
     if (!db)
         return api_refuse_null("the database handle");
@@ -37,14 +37,14 @@ odb_status api_refuse_handle(const odb_db *db)
                                "its own, after the parent has closed it");
 }
 
-odb_status api_refuse_cf(const odb_db *db, const odb_cf *cf)
+ODB_COLD odb_status api_refuse_cf(const odb_db *db, const odb_cf *cf)
 {
     if (cf->db != db)
         return err_set(ODB_INVALID, "family '%s' belongs to another database handle", cf->name);
     return err_set(ODB_NO_FAMILY, "family '%s' was dropped", cf->name);
 }
 
-odb_status api_refuse_bytes(const char *what, odb_slice s, size_t max)
+ODB_COLD odb_status api_refuse_bytes(const char *what, odb_slice s, size_t max)
 {
     if (s.size > max)
         return err_set(ODB_TOO_LARGE, "a %s of %zu bytes; at most %zu are allowed", what, s.size,
@@ -52,7 +52,7 @@ odb_status api_refuse_bytes(const char *what, odb_slice s, size_t max)
     return err_set(ODB_INVALID, "a %s of %zu bytes at address NULL", what, s.size);
 }
 
-odb_status api_unsupported(const odb_db *db, const char *what)
+ODB_COLD odb_status api_unsupported(const odb_db *db, const char *what)
 {
     return err_set(ODB_UNSUPPORTED, "the %s backend cannot %s",
                    db->ops.name ? db->ops.name : "present", what);
@@ -66,7 +66,7 @@ odb_status api_check_write(const odb_write *how)
     return ODB_OK;
 }
 
-odb_status api_place_of(odb_at at, struct api_place *out)
+ODB_COLD odb_status api_place_of(odb_at at, struct api_place *out)
 {
     int named = (at.db != NULL) + (at.snapshot != NULL) + (at.txn != NULL);
 
@@ -88,7 +88,8 @@ odb_status api_place_of(odb_at at, struct api_place *out)
 
 /* Make a handle for a family the backend has. Under the lock, or before anyone else has the database.
  * ODB_NOMEM. */
-static odb_status cf_handle_add(odb_db *db, odb_backend_cf cf, const char *name, odb_cf **out)
+ODB_COLD static odb_status cf_handle_add(odb_db *db, odb_backend_cf cf, const char *name,
+                                         odb_cf **out)
 {
     size_t len = strlen(name) + 1;
     odb_cf *made = mem_alloc(sizeof *made + len);
@@ -116,7 +117,7 @@ struct cf_adoption {
     bool has_prepared;
 };
 
-static bool cf_handle_adopt(void *arg, odb_backend_cf cf, const char *name)
+ODB_COLD static bool cf_handle_adopt(void *arg, odb_backend_cf cf, const char *name)
 {
     struct cf_adoption *a = arg;
     odb_cf *made = NULL;
@@ -133,7 +134,7 @@ static bool cf_handle_adopt(void *arg, odb_backend_cf cf, const char *name)
 }
 
 /* Free the handle but not the backend. */
-static void db_handle_free(odb_db *db)
+ODB_COLD static void db_handle_free(odb_db *db)
 {
     odb_cf *cf, *next;
 
@@ -150,7 +151,7 @@ static void db_handle_free(odb_db *db)
     mem_free(db);
 }
 
-static odb_status db_check_backend(const odb_backend_ops *ops)
+ODB_COLD static odb_status db_check_backend(const odb_backend_ops *ops)
 {
     if (!ops->close || !ops->cf_find || !ops->cf_each || !ops->get || !ops->value_release ||
         !ops->write_batch || !ops->scan)
@@ -162,7 +163,7 @@ static odb_status db_check_backend(const odb_backend_ops *ops)
     return ODB_OK;
 }
 
-odb_status odb_open_backend(odb_backend backend, odb_db **out)
+ODB_COLD odb_status odb_open_backend(odb_backend backend, odb_db **out)
 {
     struct cf_adoption adoption;
     odb_db *db = NULL;
@@ -206,7 +207,7 @@ done:
     return st;
 }
 
-odb_status odb_close(odb_db *db)
+ODB_COLD odb_status odb_close(odb_db *db)
 {
     odb_status st;
 
@@ -223,7 +224,7 @@ odb_status odb_close(odb_db *db)
 
 /* ---- families ---- */
 
-odb_status api_check_name(const char *name, const char *of)
+ODB_COLD odb_status api_check_name(const char *name, const char *of)
 {
     size_t len = 0;
 
@@ -238,7 +239,7 @@ odb_status api_check_name(const char *name, const char *of)
     return ODB_OK;
 }
 
-static odb_status cf_check_name(const char *name)
+ODB_COLD static odb_status cf_check_name(const char *name)
 {
     odb_status st = api_check_name(name, "a family");
 
@@ -247,7 +248,7 @@ static odb_status cf_check_name(const char *name)
     return st;
 }
 
-static odb_cf *cf_handle_find(odb_db *db, const char *name)
+ODB_COLD static odb_cf *cf_handle_find(odb_db *db, const char *name)
 {
     odb_cf *cf = db->families;
 
@@ -258,7 +259,7 @@ static odb_cf *cf_handle_find(odb_db *db, const char *name)
     return cf;
 }
 
-odb_status odb_cf_open(odb_db *db, const char *name, odb_cf **out)
+ODB_COLD odb_status odb_cf_open(odb_db *db, const char *name, odb_cf **out)
 {
     odb_status st = api_check_db(db);
     odb_cf *found;
@@ -278,7 +279,8 @@ odb_status odb_cf_open(odb_db *db, const char *name, odb_cf **out)
     return ODB_OK;
 }
 
-odb_status odb_cf_create(odb_db *db, const char *name, const odb_cf_options *opt, odb_cf **out)
+ODB_COLD odb_status odb_cf_create(odb_db *db, const char *name, const odb_cf_options *opt,
+                                  odb_cf **out)
 {
     odb_status st = api_check_db(db);
     odb_backend_cf made;
@@ -302,7 +304,7 @@ odb_status odb_cf_create(odb_db *db, const char *name, const odb_cf_options *opt
     return st;
 }
 
-odb_status odb_cf_drop(odb_db *db, odb_cf *cf)
+ODB_COLD odb_status odb_cf_drop(odb_db *db, odb_cf *cf)
 {
     odb_status st = api_check_db(db);
 
@@ -331,7 +333,7 @@ uint32_t odb_cf_id(const odb_cf *cf)
 }
 
 /* One block: the pointers, then the names they point to. */
-odb_status odb_cf_list(odb_db *db, odb_names *out)
+ODB_COLD odb_status odb_cf_list(odb_db *db, odb_names *out)
 {
     odb_status st = api_check_db(db);
     size_t count = 0, bytes = 0;
@@ -378,8 +380,8 @@ void odb_names_release(odb_names *names)
 /* ---- writes ---- */
 
 /* A put or delete for a backend that knows batches only. `value` NULL: delete. */
-static odb_status write_as_batch(odb_db *db, const odb_cf *cf, odb_slice key,
-                                 const odb_slice *value, const odb_write *how)
+ODB_COLD static odb_status write_as_batch(odb_db *db, const odb_cf *cf, odb_slice key,
+                                          const odb_slice *value, const odb_write *how)
 {
     struct odb_batch one = {{{NULL, 0, 0}, 0}, db};
     odb_status st =
@@ -555,8 +557,9 @@ static odb_status multiget_outcome(const odb_status *each, size_t n)
 
 /* Key by key: in a transaction, for a backend without multiget, and when a key is out of bounds. The
  * keys of one call must be read at one moment, so that "now" becomes a snapshot here. */
-static odb_status multiget_singly(const struct api_place *place, odb_cf *cf, const odb_slice *keys,
-                                  size_t n, odb_value *out, odb_status *each)
+ODB_COLD static odb_status multiget_singly(const struct api_place *place, odb_cf *cf,
+                                           const odb_slice *keys, size_t n, odb_value *out,
+                                           odb_status *each)
 {
     odb_db *db = place->db;
     void *moment = NULL;

@@ -116,7 +116,7 @@ static void commit_wake(struct cf_set *s)
 }
 
 /* By the holder of the token: the commit waits, so its bytes are there. */
-static void commit_tell(const struct cf_set *s, const struct commit_slot *slot)
+ODB_COLD static void commit_tell(const struct cf_set *s, const struct commit_slot *slot)
 {
     const struct commit *c = slot->commit;
     struct batch b = {{(uint8_t *)(uintptr_t)c->payload.data, c->payload.size, c->payload.size},
@@ -169,7 +169,7 @@ static void commit_wait_published(struct cf_set *s, uint64_t count)
     os_mutex_unlock(&s->publish_lock);
 }
 
-uint64_t commit_settle(struct cf_set *s)
+ODB_COLD uint64_t commit_settle(struct cf_set *s)
 {
     uint64_t tickets, last_seq;
 
@@ -182,7 +182,7 @@ uint64_t commit_settle(struct cf_set *s)
 }
 
 /* Nobody who is under way needs commit_lock any more: they get through while we hold it. */
-void cf_observe(struct cf_set *s, cf_observer *fn, void *arg, uint64_t *since)
+ODB_COLD void cf_observe(struct cf_set *s, cf_observer *fn, void *arg, uint64_t *since)
 {
     os_mutex_lock(&s->commit_lock);
     while (atomic_load(&s->published) != s->next_ticket)
@@ -205,7 +205,7 @@ void commit_wait_visible(void *set, uint64_t seq)
 
 /* ---- memtables ---- */
 
-odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full, bool no_wait)
+ODB_COLD odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full, bool no_wait)
 {
     odb_status st = ODB_OK;
     bool is_ready = false;
@@ -240,7 +240,7 @@ odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full, bool no
 /* Now and then: is too much log kept, or too much memory used? Then put away the memtable that needs
  * the oldest log, or the largest one. The alarm moves on first, so that one commit does this and not
  * all. */
-static void commit_attend(struct cf_set *s, uint64_t end)
+ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end)
 {
     uint64_t alarm = atomic_load_explicit(&s->alarm, memory_order_relaxed);
     uint64_t least = UINT64_MAX, used = 0;
@@ -334,7 +334,7 @@ static void commit_return(struct commit *c)
 }
 
 /* Sleep off what is owed to flush and merge; where they have no threads, do some of their work. */
-static odb_status commit_pay(struct commit *c)
+ODB_COLD static odb_status commit_pay(struct commit *c)
 {
     uint64_t ns = c->delay_ns;
 
@@ -352,7 +352,7 @@ static odb_status commit_pay(struct commit *c)
 /* ---- who else wrote there ---- */
 
 /* Behind the lock, for whoever is refused. */
-static odb_status commit_refuse(const struct commit *c)
+ODB_COLD static odb_status commit_refuse(const struct commit *c)
 {
     const struct cf_table *t = atomic_load_explicit(&c->s->table, memory_order_acquire);
     const struct cf *f = set_table_find(t, c->rival);
@@ -370,7 +370,7 @@ static odb_status commit_refuse(const struct commit *c)
 
 /* The ring has forgotten what came after c->seen: ask the memtables, once everything that is in the
  * log is in them. Ranges they cannot answer. */
-static odb_status commit_look_in_memory(struct commit *c)
+ODB_COLD static odb_status commit_look_in_memory(struct commit *c)
 {
     const struct cf_table *t = atomic_load_explicit(&c->s->table, memory_order_acquire);
     uint64_t last = commit_settle(c->s);
@@ -426,7 +426,7 @@ static odb_status commit_look_back(struct commit *c)
 }
 
 /* Under the lock: does the batch write what a prepared transaction claims? */
-static bool commit_meets_hold(struct commit *c)
+ODB_COLD static bool commit_meets_hold(struct commit *c)
 {
     for (const struct cf_hold *hold = c->s->holds; hold; hold = hold->next) {
         struct footprint_op op;
@@ -475,7 +475,7 @@ static bool commit_is_checked(struct commit *c, odb_status *st)
 
 /* ---- prepared transactions ---- */
 
-void commit_hold_free(struct cf_hold *h)
+ODB_COLD void commit_hold_free(struct cf_hold *h)
 {
     if (h)
         claims_release(&h->claims);
@@ -483,7 +483,7 @@ void commit_hold_free(struct cf_hold *h)
 }
 
 /* A copy of what the guard claims, to be installed under the lock. */
-static odb_status commit_hold_new(const odb_guard *g, struct cf_hold **out)
+ODB_COLD static odb_status commit_hold_new(const odb_guard *g, struct cf_hold **out)
 {
     size_t ranges = 0, bytes = 0, at = 0;
     struct cf_hold *h;
@@ -531,7 +531,7 @@ static odb_status commit_hold_new(const odb_guard *g, struct cf_hold **out)
 
 /* Under the lock: install the new hold, which keeps this commit's use of the history; take out the one
  * that the guard releases, to be freed behind the lock. */
-static void commit_change_holds(struct commit *c)
+ODB_COLD static void commit_change_holds(struct commit *c)
 {
     struct cf_hold **at = &c->s->holds;
 
@@ -713,7 +713,7 @@ static odb_status commit_apply(struct commit *c)
     return st;
 }
 
-void commit_prepare_run(struct exec_job *job)
+ODB_COLD void commit_prepare_run(struct exec_job *job)
 {
     struct cf_set *s =
         (struct cf_set *)(void *)((char *)job - offsetof(struct cf_set, prepare_job));
@@ -841,7 +841,7 @@ odb_status cf_delete(struct cf_set *s, struct cf *cf, odb_slice key, const struc
 }
 
 /* Move the parts to the heap, with an index: there are more families than fit. */
-static odb_status commit_spread(struct commit *c, const struct cf_table *t)
+ODB_COLD static odb_status commit_spread(struct commit *c, const struct cf_table *t)
 {
     c->part_of = mem_zalloc(t->count, sizeof *c->part_of);
     c->part = mem_zalloc(t->count, sizeof *c->part);
@@ -938,7 +938,7 @@ static odb_status commit_claim(struct commit *c, const odb_guard *g, struct clai
 }
 
 /* Nothing to write, but to check, to hold or to release. */
-static odb_status commit_empty(struct commit *c)
+ODB_COLD static odb_status commit_empty(struct commit *c)
 {
     struct cf_set *s = c->s;
     struct epoch_guard g;
@@ -1015,7 +1015,7 @@ odb_status cf_commit_guarded(struct cf_set *s, const struct batch *b, const odb_
     return commit_batch(s, b, guard, how);
 }
 
-odb_status cf_sync(struct cf_set *s)
+ODB_COLD odb_status cf_sync(struct cf_set *s)
 {
     uint64_t end;
     odb_status st = set_check_fork(s);

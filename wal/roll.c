@@ -40,7 +40,7 @@
 /* Make an empty segment: zeros, durable, under its final name. Takes no lock. */
 static odb_status roll_create(struct wal *w, uint64_t file_no, uint64_t room, struct os_file **out)
 {
-    static const uint8_t zeros[WAL_SEGMENT_HEADER];
+    uint8_t zeros[WAL_SEGMENT_HEADER] = {0}; /* not static: the library would carry them */
     char name[WAL_NAME_MAX];
     struct os_file *f = NULL;
     bool is_named = false;
