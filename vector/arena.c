@@ -76,7 +76,7 @@ static void free_chunks(struct vec_arena *a)
         struct vec_node *chunk = atomic_load_explicit(&a->nodes[i].p, memory_order_relaxed);
 
         if (!chunk)
-            break;
+            continue;
         for (size_t k = 0; k < (size_t)1 << VEC_NODE_BITS; k++)
             mem_free(atomic_load_explicit(&chunk[k].id, memory_order_relaxed));
         mem_pages_free(chunk, node_chunk_bytes());
@@ -85,14 +85,14 @@ static void free_chunks(struct vec_arena *a)
         vec_link *chunk = atomic_load_explicit(&a->links[i].p, memory_order_relaxed);
 
         if (!chunk)
-            break;
+            continue;
         mem_pages_free(chunk, link_chunk_bytes(a));
     }
     for (size_t i = 0; a->codes && i < a->table_len; i++) {
         uint8_t *chunk = atomic_load_explicit(&a->codes[i].p, memory_order_relaxed);
 
         if (!chunk)
-            break;
+            continue;
         mem_pages_free(chunk, code_chunk_bytes(a));
     }
 }

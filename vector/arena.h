@@ -122,6 +122,14 @@ static inline struct vec_node *vec_node(const struct vec_arena *a, uint32_t slot
     return chunk + (slot & (((uint32_t)1 << VEC_NODE_BITS) - 1));
 }
 
+/* Whether there is memory for this number, which may be anybody's word. */
+static inline bool vec_slot_exists(const struct vec_arena *a, uint32_t slot)
+{
+    return slot < atomic_load_explicit(&a->slot_count, memory_order_acquire) &&
+           atomic_load_explicit(&a->nodes[slot >> VEC_NODE_BITS].p, memory_order_acquire) &&
+           atomic_load_explicit(&a->codes[slot >> a->code_bits].p, memory_order_acquire);
+}
+
 static inline uint32_t vec_links_max(const struct vec_arena *a, unsigned level)
 {
     return level ? a->space.m : 2 * a->space.m - 1;

@@ -308,10 +308,31 @@ bool vec_walk(const struct vec_arena *a, struct vec_scratch *s, const void *quer
 
     s->distances = s->hops = 0;
     s->pool_len = s->pool_shown = 0;
+    forget_visits(s);
     if (!approach(a, s, query, 0, &from, &top))
         return true;
     pool_restart(s, &from, 1, view, ef);
     return walk_level(a, s, query, ef, 0, view);
+}
+
+void vec_walk_extra(const struct vec_arena *a, struct vec_scratch *s, const void *query,
+                    const uint32_t *slots, size_t n, size_t ef, const struct vec_view *view)
+{
+    uint32_t ids[GROUP];
+    float dist[GROUP];
+
+    for (size_t i = 0; i < n;) {
+        size_t some = 0;
+
+        for (; i < n && some < GROUP; i++)
+            if (visit(s, slots[i]))
+                ids[some++] = slots[i];
+        vec_distances(a, query, ids, some, dist);
+        s->distances += some;
+        for (size_t k = 0; k < some; k++)
+            if (s->pool_shown < ef || dist[k] < s->pool[s->pool_len - 1].dist)
+                (void)pool_insert(s, (struct vec_cand){dist[k], cand_flags(view, ids[k])}, ef);
+    }
 }
 
 /* ---- choosing links ---- */
@@ -339,15 +360,44 @@ static bool is_shadowed(const struct vec_arena *a, struct vec_scratch *s, struct
 
 #define CAND_DIVERSE VEC_CAND_EXPANDED /* in what a row is chosen from: of its diverse prefix */
 
-/* Choose at most `want` of `n` candidates sorted by distance. Returns how many. */
-static uint32_t choose_diverse(const struct vec_arena *a, struct vec_scratch *s,
-                               const struct vec_cand *c, size_t n, uint32_t want, uint32_t *out)
+/* Vectors equal to that of `self` come first, and none of them shadows another. Of many such twins each
+ * takes the nearest by number, so that they hang together like a chain, and few, so that links are left
+ * that lead elsewhere. Sorts them so, and returns how many there are. */
+static size_t order_twins(const struct vec_arena *a, struct vec_cand *c, size_t n, uint32_t self)
 {
-    uint32_t fresh[2 * VEC_M_MAX], count = 0, fresh_count = 0;
+    size_t twins = 0;
+
+    while (twins < n && a->space.metric != VEC_DOT && c[twins].dist <= 1e-6f)
+        twins++;
+    for (size_t i = 1; i < twins; i++) {
+        struct vec_cand x = c[i];
+        uint32_t slot = VEC_CAND_SLOT(x.slot), far = slot > self ? slot - self : self - slot;
+        size_t at = i;
+
+        for (; at > 0; at--) {
+            uint32_t other = VEC_CAND_SLOT(c[at - 1].slot);
+
+            if ((other > self ? other - self : self - other) <= far)
+                break;
+            c[at] = c[at - 1];
+        }
+        c[at] = x;
+    }
+    return twins;
+}
+
+/* Choose at most `want` links for `self` of `n` candidates sorted by distance. Returns how many. */
+static uint32_t choose_diverse(const struct vec_arena *a, struct vec_scratch *s, uint32_t self,
+                               struct vec_cand *c, size_t n, uint32_t want, uint32_t *out)
+{
+    uint32_t fresh[2 * VEC_M_MAX], count = 0, fresh_count = 0, twins_max = want / 4 + 1;
+    size_t twins = order_twins(a, c, n, self);
 
     for (size_t i = 0; i < n && count < want; i++) {
         bool diverse = (c[i].slot & CAND_DIVERSE) != 0;
 
+        if (i < twins && count >= twins_max)
+            continue;
         if (c[i].slot & VEC_CAND_HIDDEN)
             continue;
         /* Two of the prefix are known not to shadow each other. */
@@ -445,7 +495,7 @@ static void add_link(struct vec_arena *a, struct vec_scratch *s, uint32_t node, 
         c[i] = (struct vec_cand){known[i], ids[i] | (i < diverse ? CAND_DIVERSE : 0)};
     c[count] = (struct vec_cand){dist, slot};
     qsort(c, count + 1, sizeof *c, compare_cands);
-    head = choose_diverse(a, s, c, count + 1, max, ids);
+    head = choose_diverse(a, s, node, c, count + 1, max, ids);
     for (uint32_t i = 0; same && i < head; i++)
         same = atomic_load_explicit(&row[1 + i].v, memory_order_relaxed) == ids[i];
     if (!same || head != count) {
@@ -492,7 +542,7 @@ static uint32_t link_level(const struct vec_arena *a, struct vec_scratch *s, uin
         if (hidden)
             break;
     }
-    count = choose_diverse(a, s, s->pick, n, a->space.m, out);
+    count = choose_diverse(a, s, slot, s->pick, n, a->space.m, out);
     for (uint32_t i = 0, k = 0; i < count; k++) /* both in the same order */
         if (s->pick[k].slot == out[i])
             out_dist[i++] = s->pick[k].dist;
@@ -636,7 +686,7 @@ static void repair_row(struct vec_arena *a, struct vec_scratch *s, uint32_t node
     }
     qsort(s->pick, stay, sizeof *s->pick, compare_cands);
     want = count > a->space.m ? count : a->space.m;
-    count = choose_diverse(a, s, s->pick, stay, want < max ? want : max, ids);
+    count = choose_diverse(a, s, node, s->pick, stay, want < max ? want : max, ids);
     os_mutex_lock(vec_row_lock(a, node));
     write_row(row, ids, count, count);
     os_mutex_unlock(vec_row_lock(a, node));

@@ -56,6 +56,11 @@ struct vec_view {
 bool vec_walk(const struct vec_arena *a, struct vec_scratch *s, const void *query, size_t ef,
               const struct vec_view *view);
 
+/* Add to what the last walk found the slots it has not come by; as in a walk, no more than `ef` shown stay.
+ */
+void vec_walk_extra(const struct vec_arena *a, struct vec_scratch *s, const void *query,
+                    const uint32_t *slots, size_t n, size_t ef, const struct vec_view *view);
+
 /* ---- changing the graph: one thread, or several that only insert ---- */
 
 /* Slots whose rows of links have changed since they were last stored. NULL where it is not asked. */

@@ -1,0 +1,808 @@
+/* vector/index.c -- opening an index, handing out slots, following commits.
+ *
+ * The observer is told of every commit before anyone can read it. A vector's row names the slot its
+ * writer reserved; the row's floats become the slot's code there and then, so that what is indexed is
+ * what was committed, whatever the transaction did on its way.
+ *
+ * Which node stands for an id now is told by a table of slots hashed by their ids; the node of a row
+ * that is replaced or deleted is ended. A batch may name a key several times: the last one counts.
+ *
+ * Somebody who writes to vector_data by hand cannot be kept out, but is noticed, unless he deletes, which
+ * is as good as any deletion: a row that names a slot nobody reserved for its id sets `is_stale`, and
+ * the rows themselves are searched until a rebuild.
+ */
+#include "vector/index.h"
+
+#include <assert.h>
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+
+#define STATE_NAME "odb.vector"
+
+/* ---- lists ---- */
+
+odb_status vec_list_reserve(struct vec_list *list, size_t count)
+{
+    size_t cap = list->cap ? list->cap : 256;
+    uint32_t *more;
+
+    if (count <= list->cap)
+        return ODB_OK;
+    while (cap < count)
+        cap *= 2;
+    more = mem_realloc(list->slot, cap * sizeof *more);
+    if (!more)
+        return err_set(ODB_NOMEM, "vector index: no memory for a list of %zu slots", cap);
+    list->slot = more;
+    list->cap = cap;
+    return ODB_OK;
+}
+
+odb_status vec_list_add(struct vec_list *list, uint32_t slot)
+{
+    odb_status st = vec_list_reserve(list, list->len + 1);
+
+    if (st == ODB_OK)
+        list->slot[list->len++] = slot;
+    return st;
+}
+
+/* ---- which slot stands for an id: open addressing, half empty, under slot_lock ---- */
+
+static uint64_t hash_of_slot(const struct vec_index *ix, uint32_t slot)
+{
+    const struct vec_id *id =
+        atomic_load_explicit(&vec_node(&ix->a, slot)->id, memory_order_relaxed);
+
+    return hash64(id->bytes, id->len);
+}
+
+/* The place of an id, or the empty one where it would be. */
+static size_t map_place(const struct vec_index *ix, odb_slice key)
+{
+    size_t mask = ix->map_cap - 1, at = (size_t)hash64(key.data, key.size) & mask;
+
+    for (; ix->map[at] != VEC_NONE; at = (at + 1) & mask) {
+        const struct vec_id *id =
+            atomic_load_explicit(&vec_node(&ix->a, ix->map[at])->id, memory_order_relaxed);
+
+        if (odb_slice_equal(odb_bytes(id->bytes, id->len), key))
+            break;
+    }
+    return at;
+}
+
+odb_status vec_map_reserve(struct vec_index *ix, size_t count)
+{
+    size_t cap = ix->map_cap ? ix->map_cap : 256, mask;
+    uint32_t *old = ix->map, *map;
+
+    if (count * 2 <= ix->map_cap)
+        return ODB_OK;
+    while (cap < count * 2)
+        cap *= 2;
+    map = mem_array(cap, sizeof *map);
+    if (!map)
+        return err_set(ODB_NOMEM, "vector index: no memory for a table of %zu ids", cap);
+    memset(map, 0xff, cap * sizeof *map); /* VEC_NONE */
+    mask = cap - 1;
+    for (size_t i = 0; i < ix->map_cap; i++) {
+        size_t at;
+
+        if (old[i] == VEC_NONE)
+            continue;
+        for (at = (size_t)hash_of_slot(ix, old[i]) & mask; map[at] != VEC_NONE;)
+            at = (at + 1) & mask;
+        map[at] = old[i];
+    }
+    mem_free(old);
+    ix->map = map;
+    ix->map_cap = cap;
+    return ODB_OK;
+}
+
+void vec_map_add(struct vec_index *ix, uint32_t slot)
+{
+    const struct vec_id *id =
+        atomic_load_explicit(&vec_node(&ix->a, slot)->id, memory_order_relaxed);
+
+    ix->map[map_place(ix, odb_bytes(id->bytes, id->len))] = slot;
+    ix->map_len++;
+}
+
+uint32_t vec_map_take(struct vec_index *ix, odb_slice key)
+{
+    size_t mask = ix->map_cap - 1, at, next;
+    uint32_t slot;
+
+    if (ix->map_cap == 0)
+        return VEC_NONE;
+    at = map_place(ix, key);
+    slot = ix->map[at];
+    if (slot == VEC_NONE)
+        return VEC_NONE;
+    ix->map_len--;
+    for (next = (at + 1) & mask; ix->map[next] != VEC_NONE; next = (next + 1) & mask) {
+        size_t home = (size_t)hash_of_slot(ix, ix->map[next]) & mask;
+
+        if (((next - home) & mask) >= ((next - at) & mask)) { /* it may stand at the gap */
+            ix->map[at] = ix->map[next];
+            at = next;
+        }
+    }
+    ix->map[at] = VEC_NONE;
+    return slot;
+}
+
+/* ---- checks ---- */
+
+odb_status vec_check_id(odb_slice id)
+{
+    if (!id.data || id.size == 0 || id.size > ODB_VEC_ID_MAX)
+        return err_set(ODB_INVALID, "vector id of %zu bytes: it must have 1 to %d", id.size,
+                       ODB_VEC_ID_MAX);
+    return ODB_OK;
+}
+
+odb_status vec_check_vector(const struct vec_index *ix, const float *x, uint32_t dim, float *norm)
+{
+    double sum = 0;
+
+    if (!x || dim == 0 || dim > ODB_VEC_DIM_MAX)
+        return err_set(ODB_INVALID, "vector of dimension %u: it must have 1 to %d", dim,
+                       ODB_VEC_DIM_MAX);
+    if (ix->config.dim && dim != ix->config.dim)
+        return err_set(ODB_INVALID, "vector of dimension %u, but the index has %u", dim,
+                       ix->config.dim);
+    for (uint32_t i = 0; i < dim; i++) {
+        if (!(fabsf(x[i]) <= 1e18f)) /* also what is no number; squares must stay finite */
+            return err_set(ODB_INVALID,
+                           "vector component %u is not a number between -1e18 and 1e18", i);
+        sum += (double)x[i] * (double)x[i];
+    }
+    *norm = (float)sqrt(sum);
+    if (ix->config.metric == ODB_METRIC_COSINE && !(*norm > 1e-18f))
+        return err_set(ODB_INVALID, "a vector of zeros has no direction, which cosine asks for");
+    return ODB_OK;
+}
+
+/* ---- slots ---- */
+
+static void set_id(struct vec_index *ix, uint32_t slot, struct vec_id *id)
+{
+    struct vec_node *n = vec_node(&ix->a, slot);
+    struct vec_id *old = atomic_exchange_explicit(&n->id, id, memory_order_acq_rel);
+
+    mem_free(old);
+}
+
+odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint32_t *out)
+{
+    struct vec_id *copy = vec_id_new(id);
+    odb_status st = ODB_OK;
+    uint32_t slot;
+
+    if (!copy)
+        return err_set(ODB_NOMEM, "vector index: no memory for an id");
+    os_mutex_lock(&ix->slot_lock);
+    if (ix->is_loading) {
+        st = ODB_AGAIN;
+        goto done;
+    }
+    /* The observer cannot fail: there is room for this one among the pending now. */
+    st = vec_list_reserve(&ix->pending, ix->pending.len + ix->reserved + 1);
+    if (st == ODB_OK)
+        st = vec_map_reserve(ix, ix->map_len + ix->reserved + 1);
+    if (st != ODB_OK)
+        goto done;
+    if (ix->free.len) {
+        slot = ix->free.slot[ix->free.len - 1];
+        st =
+            vec_arena_grow(&ix->a, slot); /* where loading has seen no row, there may be none yet */
+    } else {
+        slot = atomic_load_explicit(&ix->a.slot_count, memory_order_relaxed);
+        st = vec_arena_grow(&ix->a, slot);
+        if (st == ODB_OK)
+            atomic_store_explicit(&ix->a.slot_count, slot + 1, memory_order_release);
+    }
+    if (st != ODB_OK)
+        goto done;
+    if (ix->free.len)
+        ix->free.len--;
+    ix->reserved++;
+    set_id(ix, slot, copy);
+    copy = NULL;
+    *out = slot;
+done:
+    os_mutex_unlock(&ix->slot_lock);
+    mem_free(copy);
+    return st;
+}
+
+void vec_slot_return(struct vec_index *ix, uint32_t slot)
+{
+    os_mutex_lock(&ix->slot_lock);
+    if (!ix->is_loading && ix->reserved) {
+        set_id(ix, slot, NULL);
+        ix->reserved--;
+        err_ignore(vec_list_add(&ix->free, slot)); /* else a gap until the next open */
+    }
+    os_mutex_unlock(&ix->slot_lock);
+}
+
+odb_status vec_scratch_take(struct vec_index *ix, size_t ef, struct vec_scratch **out)
+{
+    struct vec_scratch *s;
+    odb_status st;
+
+    os_mutex_lock(&ix->slot_lock);
+    s = ix->idle;
+    if (s)
+        ix->idle = s->next;
+    os_mutex_unlock(&ix->slot_lock);
+    if (!s)
+        s = mem_zalloc(1, sizeof *s);
+    if (!s)
+        return err_set(ODB_NOMEM, "vector index: no memory for a search");
+    st = vec_scratch_prepare(s, &ix->a, ef, 64);
+    if (st == ODB_OK)
+        *out = s;
+    else
+        vec_scratch_return(ix, s);
+    return st;
+}
+
+void vec_scratch_return(struct vec_index *ix, struct vec_scratch *s)
+{
+    if (!s)
+        return;
+    os_mutex_lock(&ix->slot_lock);
+    s->next = ix->idle;
+    ix->idle = s;
+    os_mutex_unlock(&ix->slot_lock);
+}
+
+/* ---- following commits ---- */
+
+struct seen {
+    struct vec_index *ix;
+    uint64_t sequence;
+    bool is_foreign;
+};
+
+/* The vector of this id is no more. */
+static void end_node(struct seen *s, odb_slice id)
+{
+    struct vec_index *ix = s->ix;
+    uint32_t slot = vec_map_take(ix, id);
+
+    if (slot == VEC_NONE)
+        return;
+    atomic_store_explicit(&vec_node(&ix->a, slot)->end, s->sequence, memory_order_release);
+    atomic_fetch_sub_explicit(&ix->live, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ix->dead, 1, memory_order_relaxed);
+}
+
+static bool encode_row(struct vec_index *ix, const struct vec_data *d)
+{
+    float floats[64], *x = floats;
+
+    if (d->dim > sizeof floats / sizeof *floats)
+        x = mem_array(d->dim, sizeof *x);
+    if (!x)
+        return false;
+    vec_data_floats(d, x);
+    vec_row_encode(ix->a.space.form, x, vec_factor(ix, d->norm), d->dim, vec_row(&ix->a, d->nid));
+    if (x != floats)
+        mem_free(x);
+    return true;
+}
+
+static void see_vector(struct seen *s, const odb_op *op)
+{
+    struct vec_index *ix = s->ix;
+    struct vec_data d;
+    struct vec_node *n;
+    struct vec_id *id;
+    uint64_t begin;
+
+    if (vec_data_read(op->value, &d) || d.dim != ix->a.space.dim ||
+        !vec_slot_exists(&ix->a, d.nid)) {
+        s->is_foreign = true;
+        return;
+    }
+    n = vec_node(&ix->a, d.nid);
+    id = atomic_load_explicit(&n->id, memory_order_relaxed);
+    begin = atomic_load_explicit(&n->begin, memory_order_relaxed);
+    if (!id || !odb_slice_equal(odb_bytes(id->bytes, id->len), op->key) ||
+        (begin != VEC_NEVER && begin != s->sequence) || !encode_row(ix, &d)) {
+        s->is_foreign = true; /* or memory ran out: not known either */
+        return;
+    }
+    if (begin == s->sequence)
+        return; /* put twice by one transaction: the later one counts */
+    end_node(s, op->key);
+    atomic_store_explicit(&n->end, 0, memory_order_relaxed);
+    atomic_store_explicit(&n->begin, s->sequence, memory_order_release);
+    atomic_store_explicit(&ix->newest, s->sequence, memory_order_release);
+    vec_map_add(ix, d.nid);
+    assert(ix->pending.len < ix->pending.cap);
+    ix->pending.slot[ix->pending.len++] = d.nid;
+    ix->reserved--;
+    atomic_fetch_add_explicit(&ix->pending_count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ix->live, 1, memory_order_relaxed);
+}
+
+static bool see_op(void *arg, const odb_op *op)
+{
+    struct seen *s = arg;
+
+    if (op->family != s->ix->data_no)
+        return true;
+    if (op->is_delete)
+        end_node(s, op->key);
+    else
+        see_vector(s, op);
+    return true;
+}
+
+static bool find_data(void *arg, const odb_op *op)
+{
+    struct seen *s = arg;
+
+    s->is_foreign = op->family == s->ix->data_no;
+    return !s->is_foreign;
+}
+
+static void see_commit(void *arg, const odb_commit_info *commit)
+{
+    struct seen s = {arg, commit->sequence, false};
+    struct vec_index *ix = s.ix;
+    bool woken;
+
+    odb_batch_each(commit->batch, find_data, &s);
+    if (!s.is_foreign)
+        return; /* of other families, or the graph being stored */
+    s.is_foreign = false;
+    os_mutex_lock(&ix->slot_lock);
+    if (ix->is_loading || atomic_load(&ix->state) != VEC_READY) {
+        ix->missed = true;
+        os_mutex_unlock(&ix->slot_lock);
+        return;
+    }
+    odb_batch_each(commit->batch, see_op, &s);
+    if (s.is_foreign)
+        atomic_store(&ix->is_stale, true);
+    woken = ix->thread != NULL;
+    os_mutex_unlock(&ix->slot_lock);
+    if (woken)
+        os_cond_signal(&ix->changed);
+}
+
+/* ---- configuration ---- */
+
+void odb_vec_preset(odb_vec_config *config, enum odb_vec_preset preset)
+{
+    static const uint16_t table[3][3] = {{16, 200, 64}, {32, 400, 128}, {8, 100, 32}};
+    const uint16_t *row = table[preset == ODB_VEC_ACCURATE ? 1 : preset == ODB_VEC_FAST ? 2 : 0];
+
+    config->m = row[0];
+    config->ef_construction = row[1];
+    config->ef_search = row[2];
+}
+
+odb_status vec_check_config(const odb_vec_config *c)
+{
+    if (c->size < sizeof *c)
+        return err_set(ODB_INVALID, "odb_vec_config.size is not set");
+    if (c->dim > ODB_VEC_DIM_MAX || (unsigned)c->metric > ODB_METRIC_DOT ||
+        (unsigned)c->form > ODB_VEC_I8 || (unsigned)c->mode > ODB_VEC_EXACT)
+        return err_set(ODB_INVALID, "odb_vec_config: dim, metric, form or mode out of range");
+    if (c->m && (c->m < VEC_M_MIN || c->m > VEC_M_MAX))
+        return err_set(ODB_INVALID, "odb_vec_config.m is %u: it must be %d to %d", c->m, VEC_M_MIN,
+                       VEC_M_MAX);
+    if (c->ef_construction > 4096 || c->ef_search > 65535 || c->seed > INT64_MAX)
+        return err_set(ODB_INVALID, "odb_vec_config: ef or seed out of range");
+    return ODB_OK;
+}
+
+#define FILL(field, value)                                                                         \
+    do {                                                                                           \
+        if (!c->field)                                                                             \
+            c->field = value;                                                                      \
+    } while (0)
+
+static void fill_config(odb_vec_config *c)
+{
+    c->size = sizeof *c;
+    FILL(metric, ODB_METRIC_L2);
+    FILL(form, ODB_VEC_F32);
+    FILL(m, 16);
+    FILL(ef_construction, 200);
+    FILL(seed, 1);
+    FILL(ef_search, 64);
+    FILL(flat_max, 8192);
+    FILL(pending_max, 4096);
+    FILL(flush_every, 4096);
+#ifdef ODB_WITH_THREADS
+    FILL(mode, ODB_VEC_ASYNC);
+#else
+    FILL(mode, ODB_VEC_MANUAL);
+#endif
+}
+
+#undef FILL
+
+/* What is asked for, over what is stored. ODB_INVALID: they contradict each other. */
+static odb_status merge_config(const odb_vec_config *asked, const odb_vec_config *stored,
+                               odb_vec_config *out)
+{
+    *out = *stored;
+    if (!asked)
+        return ODB_OK;
+    if (asked->dim && stored->dim && asked->dim != stored->dim)
+        return err_set(ODB_INVALID, "the vectors of this database have dimension %u, not %u",
+                       stored->dim, asked->dim);
+    if (asked->metric && stored->metric && asked->metric != stored->metric)
+        return err_set(ODB_INVALID, "the vectors of this database have another metric (%d, not %d)",
+                       (int)stored->metric, (int)asked->metric);
+    if ((asked->m && stored->m && asked->m != stored->m) ||
+        (asked->ef_construction && stored->ef_construction &&
+         asked->ef_construction != stored->ef_construction) ||
+        (asked->seed && stored->seed && asked->seed != stored->seed))
+        return err_set(ODB_INVALID, "m, ef_construction and seed are changed by odb_vec_rebuild()");
+#define TAKE(field)                                                                                \
+    do {                                                                                           \
+        if (asked->field)                                                                          \
+            out->field = asked->field;                                                             \
+    } while (0)
+    TAKE(dim);
+    TAKE(metric);
+    TAKE(form);
+    TAKE(m);
+    TAKE(ef_construction);
+    TAKE(seed);
+    TAKE(ef_search);
+    TAKE(flat_max);
+    TAKE(pending_max);
+    TAKE(flush_every);
+    TAKE(mode);
+#undef TAKE
+    return ODB_OK;
+}
+
+static odb_status read_stored_config(struct vec_index *ix, odb_vec_config *out)
+{
+    odb_value v;
+    odb_status st = odb_get(odb_now(ix->db), ix->meta, odb_s(VEC_CONFIG_KEY), &v);
+
+    memset(out, 0, sizeof *out);
+    if (st == ODB_ABSENT)
+        return ODB_OK;
+    if (st != ODB_OK)
+        return st;
+    st = vec_config_read(odb_bytes(v.data, v.size), out);
+    odb_value_release(&v);
+    return st;
+}
+
+odb_status vec_store_config(struct vec_index *ix)
+{
+    struct buf b = {0};
+    odb_status st = vec_config_write(&b, &ix->config);
+
+    if (st == ODB_OK)
+        st = odb_put(ix->db, ix->meta, odb_s(VEC_CONFIG_KEY), buf_slice(&b), NULL);
+    buf_release(&b);
+    if (st == ODB_READONLY) {
+        atomic_store_explicit(&ix->is_readonly, true, memory_order_relaxed);
+        st = ODB_OK;
+    }
+    return st;
+}
+
+/* ---- loading ---- */
+
+static struct vec_space space_of(const odb_vec_config *c)
+{
+    return (struct vec_space){
+        .dim = c->dim,
+        .metric = (enum vec_metric)(c->metric - 1),
+        .form = (enum vec_form)(c->form - 1),
+        .m = c->m,
+        .ef_construction = c->ef_construction,
+        .seed = c->seed,
+    };
+}
+
+static void release_idle(struct vec_index *ix)
+{
+    while (ix->idle) {
+        struct vec_scratch *s = ix->idle;
+
+        ix->idle = s->next;
+        vec_scratch_release(s);
+        mem_free(s);
+    }
+}
+
+/* Nobody who entered before is inside any more. */
+static void wait_for_readers(struct vec_index *ix)
+{
+    uint64_t from = atomic_load(&ix->epoch.now);
+
+    while (atomic_load(&ix->epoch.now) < from + 3) {
+        (void)epoch_collect(&ix->epoch);
+        if (atomic_load(&ix->epoch.now) < from + 3)
+            os_thread_sleep(20000);
+    }
+}
+
+static void forget_all(struct vec_index *ix)
+{
+    os_mutex_lock(&ix->slot_lock);
+    ix->is_loading = true;
+    ix->missed = false;
+    ix->free.len = ix->pending.len = ix->pending_head = ix->reserved = 0;
+    atomic_store(&ix->pending_count, 0);
+    mem_free(ix->map);
+    ix->map = NULL;
+    ix->map_cap = ix->map_len = 0;
+    release_idle(ix);
+    os_mutex_unlock(&ix->slot_lock);
+    vec_arena_release(&ix->a);
+    mem_free(ix->linked);
+    ix->linked = NULL;
+    ix->linked_words = 0;
+    ix->dirty.len = ix->done.len = ix->gone.len = 0;
+    ix->dirty.is_all = false;
+    atomic_store(&ix->live, 0);
+    atomic_store(&ix->dead, 0);
+    atomic_store(&ix->damaged, 0);
+    atomic_store(&ix->newest, 0);
+}
+
+static odb_status load_once(struct vec_index *ix, bool anew)
+{
+    struct vec_space space = space_of(&ix->config);
+    odb_snapshot *snapshot = NULL;
+    uint64_t seq = 0;
+    odb_status st;
+
+    forget_all(ix);
+    st = vec_arena_init(&ix->a, &space, vec_kernel_choose(os_env("ODB_SIMD")));
+    if (st == ODB_OK)
+        st = odb_snapshot_new(ix->db, &snapshot);
+    if (st == ODB_OK)
+        st = odb_sequence(odb_asof(snapshot), &seq);
+    if (st == ODB_OK)
+        st = vec_load_rows(ix, odb_asof(snapshot), anew);
+    odb_snapshot_free(snapshot);
+    if (st == ODB_OK) {
+        atomic_store(&ix->floor, seq);
+        atomic_store(&ix->newest, seq);
+    }
+    return st;
+}
+
+odb_status vec_load(struct vec_index *ix, bool anew)
+{
+    odb_status st = ODB_OK;
+    bool again = true;
+
+    atomic_store(&ix->is_stale, true);
+    if (atomic_load(&ix->state) == VEC_READY)
+        wait_for_readers(ix);
+    for (int tries = 0; st == ODB_OK && again; tries++) {
+        st = load_once(ix, anew);
+        os_mutex_lock(&ix->slot_lock);
+        again = st == ODB_OK && ix->missed;
+        if (again && tries == 20)
+            st = err_set(ODB_AGAIN, "vector index: commits kept coming while it was loaded");
+        if (!again && st == ODB_OK) {
+            ix->is_loading = false;
+            atomic_store(&ix->form, (int)ix->a.space.form);
+            atomic_store(&ix->is_stale, false);
+            atomic_store(&ix->state, VEC_READY);
+        }
+        os_mutex_unlock(&ix->slot_lock);
+    }
+    return st;
+}
+
+odb_status vec_index_begin(struct vec_index *ix, uint32_t dim)
+{
+    odb_status st = ODB_OK;
+
+    os_mutex_lock(&ix->open_lock);
+    os_mutex_lock(&ix->write_lock);
+    if (atomic_load(&ix->state) != VEC_READY) {
+        odb_vec_config before = ix->config;
+
+        ix->config.dim = dim;
+        fill_config(&ix->config);
+        st = vec_store_config(ix);
+        if (st == ODB_OK)
+            st = vec_load(ix, false);
+        if (st != ODB_OK)
+            ix->config = before;
+    }
+    os_mutex_unlock(&ix->write_lock);
+    if (st == ODB_OK)
+        st = vec_indexer_start(ix);
+    os_mutex_unlock(&ix->open_lock);
+    return st;
+}
+
+static void close_index(odb_db *db, void *state)
+{
+    struct vec_index *ix = state;
+
+    (void)db;
+    vec_indexer_stop(ix);
+    if (atomic_load(&ix->state) == VEC_READY) {
+        os_mutex_lock(&ix->write_lock);
+        err_ignore(vec_flush(ix)); /* markers tell the next open what is missing */
+        os_mutex_unlock(&ix->write_lock);
+    }
+    if (ix->has_observer)
+        err_ignore(odb_unobserve(ix->db, see_commit, ix));
+    epoch_release(&ix->epoch);
+    release_idle(ix);
+    vec_scratch_release(&ix->writer);
+    vec_arena_release(&ix->a);
+    mem_free(ix->linked);
+    mem_free(ix->free.slot);
+    mem_free(ix->pending.slot);
+    mem_free(ix->map);
+    mem_free(ix->done.slot);
+    mem_free(ix->gone.slot);
+    mem_free(ix->dirty.slot);
+    os_cond_destroy(&ix->changed);
+    os_mutex_destroy(&ix->open_lock);
+    os_mutex_destroy(&ix->write_lock);
+    os_mutex_destroy(&ix->slot_lock);
+    mem_free(ix);
+}
+
+static odb_status attach_shell(odb_db *db, struct vec_index **out)
+{
+    struct vec_index *ix = mem_zalloc(1, sizeof *ix);
+    odb_status st;
+
+    if (!ix)
+        return err_set(ODB_NOMEM, "vector index: no memory");
+    ix->db = db;
+    ix->os = os_posix();
+    os_mutex_init(&ix->open_lock, RANK_VEC_OPEN);
+    os_mutex_init(&ix->write_lock, RANK_VEC_WRITE);
+    os_mutex_init(&ix->slot_lock, RANK_VEC_SLOT);
+    os_cond_init(&ix->changed);
+    epoch_init(&ix->epoch);
+    atomic_store(&ix->is_stale, true);
+    st = odb_attach(db, STATE_NAME, ix, close_index);
+    if (st != ODB_OK) {
+        close_index(db, ix);
+        ix = NULL;
+    }
+    if (st == ODB_EXISTS) {
+        ix = odb_attached(db, STATE_NAME);
+        st = ODB_OK;
+    }
+    *out = ix;
+    return st;
+}
+
+/* Under open_lock, once. */
+static odb_status open_index(struct vec_index *ix, const odb_vec_config *asked)
+{
+    odb_vec_config stored;
+    odb_status st = odb_cf_open(ix->db, ODB_FAMILY_VECTOR_DATA, &ix->data);
+
+    if (st == ODB_OK)
+        st = odb_cf_open(ix->db, ODB_FAMILY_VECTOR_INDEX, &ix->graph);
+    if (st == ODB_OK)
+        st = odb_cf_open(ix->db, ODB_FAMILY_METADATA, &ix->meta);
+    if (st != ODB_OK)
+        return st;
+    ix->data_no = odb_cf_id(ix->data);
+    st = read_stored_config(ix, &stored);
+    if (st == ODB_OK)
+        st = merge_config(asked, &stored, &ix->config);
+    if (st == ODB_OK && !ix->has_observer) {
+        st = odb_observe(ix->db, see_commit, ix, NULL);
+        ix->has_observer = st == ODB_OK;
+    }
+    if (st != ODB_OK)
+        return st;
+    if (ix->config.dim == 0) {
+        atomic_store(&ix->state, VEC_EMPTY);
+        return ODB_OK;
+    }
+    fill_config(&ix->config);
+    os_mutex_lock(&ix->write_lock);
+    stored.size = ix->config.size;
+    if (memcmp(&stored.dim, &ix->config.dim,
+               offsetof(odb_vec_config, pending_max) - offsetof(odb_vec_config, dim)) != 0)
+        st = vec_store_config(ix);
+    if (st == ODB_OK)
+        st = vec_load(ix, false);
+    os_mutex_unlock(&ix->write_lock);
+    return st == ODB_OK ? vec_indexer_start(ix) : st;
+}
+
+odb_status odb_vec_open(odb_db *db, const odb_vec_config *config)
+{
+    struct vec_index *ix;
+    odb_vec_config merged;
+    uint64_t seq;
+    odb_status st = config ? vec_check_config(config) : ODB_OK;
+
+    if (st == ODB_OK)
+        st = odb_sequence(odb_now(db), &seq); /* checks the handle */
+    if (st != ODB_OK)
+        return st;
+    ix = odb_attached(db, STATE_NAME);
+    if (!ix) {
+        st = attach_shell(db, &ix);
+        if (st != ODB_OK)
+            return st;
+    }
+    os_mutex_lock(&ix->open_lock);
+    switch (atomic_load(&ix->state)) {
+    case VEC_UNOPENED: st = open_index(ix, config); break;
+    case VEC_EMPTY:
+        st = merge_config(config, &ix->config, &merged);
+        if (st == ODB_OK)
+            ix->config = merged;
+        break;
+    default: st = merge_config(config, &ix->config, &merged);
+    }
+    os_mutex_unlock(&ix->open_lock);
+    if (st == ODB_OK && config && config->dim && atomic_load(&ix->state) == VEC_EMPTY)
+        st = vec_index_begin(ix, config->dim);
+    return st;
+}
+
+odb_status vec_index_of(odb_db *db, struct vec_index **out)
+{
+    struct vec_index *ix;
+    odb_status st = ODB_OK;
+
+    if (!db)
+        return err_set(ODB_INVALID, "no database, or more than one place to read at");
+    ix = odb_attached(db, STATE_NAME);
+    if (ODB_UNLIKELY(!ix || atomic_load_explicit(&ix->state, memory_order_acquire) == VEC_UNOPENED))
+        st = odb_vec_open(db, NULL);
+    if (st == ODB_OK)
+        *out = ix ? ix : odb_attached(db, STATE_NAME);
+    return st;
+}
+
+odb_status odb_vec_config_get(odb_db *db, odb_vec_config *out)
+{
+    struct vec_index *ix;
+    odb_status st = vec_index_of(db, &ix);
+
+    if (st != ODB_OK)
+        return st;
+    os_mutex_lock(&ix->open_lock);
+    *out = ix->config;
+    os_mutex_unlock(&ix->open_lock);
+    fill_config(out);
+    return ODB_OK;
+}
+
+uint64_t odb_vec_estimate(const odb_vec_config *config, uint64_t count, size_t id_len)
+{
+    odb_vec_config c = *config;
+    struct vec_space space;
+
+    fill_config(&c);
+    if (c.dim == 0)
+        c.dim = 384;
+    space = space_of(&c);
+    return vec_arena_estimate(&space, count, id_len);
+}

@@ -1,0 +1,466 @@
+/* vector/load.c -- from stored rows to an index in memory.
+ *
+ *     vector_data  -> slots with codes and ids         (what there is)
+ *     X            -> nodes that stand for nothing     (no older moment survives a restart)
+ *     N            -> rows of links                    (how to get there)
+ *     P            -> nothing: what has no N is pending, marked or not
+ *
+ * The graph is taken as it is when everything agrees: M fits the configuration and counts the nodes,
+ * every N is sound, names nodes only, and has a vector or an X. Otherwise the links are dropped and
+ * every vector becomes pending, which is found by looking through all until the graph is built. A row
+ * of vector_data that cannot be used (damaged, of another dimension) is counted and left alone; two
+ * rows that name one slot get slots of their own, rewritten.
+ */
+#include "vector/index.h"
+
+#include <math.h>
+
+#include "base/alloc.h"
+
+struct double_row {
+    struct double_row *next;
+    size_t id_len;
+    uint8_t bytes[]; /* the id, then the row */
+};
+
+struct loading {
+    struct vec_index *ix;
+    odb_at at;
+    uint64_t *data, *node, *dead; /* by slot */
+    size_t words;
+    uint32_t slot_max; /* beyond: nobody's slot, the row is damaged */
+    uint32_t slot_count;
+    uint32_t nodes;    /* rows N */
+    const char *wrong; /* with the stored graph; NULL: nothing yet */
+    float *floats;
+    struct double_row *doubles;
+    struct vec_meta meta;
+    bool has_meta;
+    odb_batch *clean; /* markers that mean nothing any more */
+};
+
+static odb_status bits_grow(uint64_t **bits, size_t have, size_t need)
+{
+    uint64_t *more = mem_realloc(*bits, need * sizeof *more);
+
+    if (!more)
+        return err_set(ODB_NOMEM, "vector index: no memory to load it");
+    memset(more + have, 0, (need - have) * sizeof *more);
+    *bits = more;
+    return ODB_OK;
+}
+
+/* Room for a slot: bits and memory. */
+static odb_status know_slot(struct loading *l, uint32_t slot)
+{
+    size_t need = (size_t)slot / 64 + 1;
+    odb_status st = ODB_OK;
+
+    if (need > l->words) {
+        size_t words = l->words ? l->words : 64;
+
+        while (words < need)
+            words *= 2;
+        st = bits_grow(&l->data, l->words, words);
+        if (st == ODB_OK)
+            st = bits_grow(&l->node, l->words, words);
+        if (st == ODB_OK)
+            st = bits_grow(&l->dead, l->words, words);
+        if (st == ODB_OK)
+            l->words = words;
+    }
+    if (st == ODB_OK)
+        st = vec_arena_grow(&l->ix->a, slot);
+    if (st == ODB_OK && slot >= l->slot_count)
+        l->slot_count = slot + 1;
+    return st;
+}
+
+static bool know_bit(const uint64_t *bits, const struct loading *l, uint32_t slot)
+{
+    return slot / 64 < l->words && vec_bit(bits, slot);
+}
+
+static void mark(uint64_t *bits, uint32_t slot)
+{
+    bits[slot / 64] |= (uint64_t)1 << (slot & 63);
+}
+
+static void unmark(uint64_t *bits, uint32_t slot)
+{
+    bits[slot / 64] &= ~((uint64_t)1 << (slot & 63));
+}
+
+static odb_status note_double(struct loading *l, odb_slice id, odb_slice row)
+{
+    struct double_row *d = mem_alloc(sizeof *d + id.size + row.size);
+
+    if (!d)
+        return err_set(ODB_NOMEM, "vector index: no memory to load it");
+    d->id_len = id.size;
+    memcpy(d->bytes, id.data, id.size);
+    memcpy(d->bytes + id.size, row.data, row.size);
+    d->next = l->doubles;
+    l->doubles = d;
+    return ODB_OK;
+}
+
+static odb_status load_vector(struct loading *l, odb_slice id, odb_slice row)
+{
+    struct vec_index *ix = l->ix;
+    struct vec_data d;
+    struct vec_id *copy;
+    odb_status st;
+
+    if (id.size == 0 || id.size > ODB_VEC_ID_MAX || vec_data_read(row, &d) ||
+        d.dim != ix->a.space.dim || (ix->a.space.metric == VEC_COSINE && !(d.norm > 0))) {
+        atomic_fetch_add(&ix->damaged, 1);
+        return ODB_OK;
+    }
+    if (d.nid >= l->slot_max || know_bit(l->data, l, d.nid))
+        return note_double(l, id, row);
+    st = know_slot(l, d.nid);
+    if (st != ODB_OK)
+        return st;
+    copy = vec_id_new(id);
+    if (!copy)
+        return err_set(ODB_NOMEM, "vector index: no memory for an id");
+    mark(l->data, d.nid);
+    vec_data_floats(&d, l->floats);
+    vec_row_encode(ix->a.space.form, l->floats, vec_factor(ix, d.norm), d.dim,
+                   vec_row(&ix->a, d.nid));
+    mem_free(atomic_exchange(&vec_node(&ix->a, d.nid)->id, copy));
+    atomic_store(&vec_node(&ix->a, d.nid)->begin, 0);
+    atomic_fetch_add_explicit(&ix->live, 1, memory_order_relaxed);
+    os_mutex_lock(&ix->slot_lock);
+    st = vec_map_reserve(ix, ix->map_len + 1);
+    if (st == ODB_OK)
+        vec_map_add(ix, d.nid);
+    os_mutex_unlock(&ix->slot_lock);
+    return st;
+}
+
+static odb_status each_row(struct loading *l, odb_cf *cf, odb_slice prefix,
+                           odb_status (*each)(struct loading *, odb_slice key, odb_slice value))
+{
+    odb_range range = {.prefix = prefix, .is_long = true};
+    odb_iter *it = NULL;
+    odb_status st = odb_iter_new(l->at, cf, &range, &it);
+
+    if (st != ODB_OK)
+        return st;
+    for (bool ok = odb_iter_first(it); ok && st == ODB_OK; ok = odb_iter_next(it))
+        st = each(l, odb_iter_key(it), odb_iter_value(it));
+    if (st == ODB_OK)
+        st = odb_iter_status(it);
+    odb_iter_free(it);
+    return st;
+}
+
+static odb_status load_dead(struct loading *l, odb_slice key, odb_slice value)
+{
+    uint32_t slot;
+    char kind;
+    odb_status st;
+
+    (void)value;
+    if (!vec_key_read(key, &kind, &slot) || slot >= l->slot_max)
+        return ODB_OK;
+    st = know_slot(l, slot);
+    if (st == ODB_OK)
+        mark(l->dead, slot);
+    return st;
+}
+
+/* First pass over N: who stands in the graph. */
+static odb_status load_node(struct loading *l, odb_slice key, odb_slice value)
+{
+    uint32_t slot;
+    char kind;
+    odb_status st;
+
+    (void)value;
+    if (!vec_key_read(key, &kind, &slot) || slot >= l->slot_max) {
+        l->wrong = "a node of no slot";
+        return ODB_OK;
+    }
+    st = know_slot(l, slot);
+    if (st != ODB_OK)
+        return st;
+    mark(l->node, slot);
+    l->nodes++;
+    if (!vec_bit(l->data, slot) && !vec_bit(l->dead, slot))
+        l->wrong = "a node without a vector";
+    return ODB_OK;
+}
+
+struct filling {
+    struct loading *l;
+    uint32_t slot;
+    vec_link *row;
+    uint32_t count;
+};
+
+static bool fill_links_level(void *arg, unsigned level, uint32_t count)
+{
+    struct filling *f = arg;
+
+    f->row = vec_links(&f->l->ix->a, f->slot, level);
+    f->count = 0;
+    atomic_store_explicit(&f->row->v, VEC_HEAD(count, 0), memory_order_relaxed);
+    return true;
+}
+
+static bool fill_link(void *arg, uint32_t id)
+{
+    struct filling *f = arg;
+
+    if (id == f->slot || !know_bit(f->l->node, f->l, id) || id >= f->l->slot_count)
+        return false;
+    atomic_store_explicit(&f->row[1 + f->count++].v, id, memory_order_relaxed);
+    return true;
+}
+
+/* Second pass over N: the links. */
+static odb_status load_links(struct loading *l, odb_slice key, odb_slice value)
+{
+    struct filling f = {.l = l};
+    struct vec_links_sink sink = {fill_links_level, fill_link, &f};
+    unsigned level;
+    char kind;
+
+    if (l->wrong || !vec_key_read(key, &kind, &f.slot) || f.slot >= l->slot_count)
+        return ODB_OK;
+    level = vec_level_of(&l->ix->a.space, f.slot);
+    l->wrong = vec_links_read(value, &l->ix->a.space, level, &sink);
+    if (!l->wrong && f.slot == l->meta.entry)
+        atomic_store(&l->ix->a.entry, (uint64_t)level << 32 | f.slot);
+    return ODB_OK;
+}
+
+static odb_status load_meta(struct loading *l)
+{
+    const struct vec_space *space = &l->ix->a.space;
+    const char *wrong;
+    odb_value v;
+    odb_status st = odb_get(l->at, l->ix->graph, odb_s("M"), &v);
+
+    if (st == ODB_ABSENT) {
+        l->wrong = "no M";
+        return ODB_OK;
+    }
+    if (st != ODB_OK)
+        return st;
+    wrong = vec_meta_read(odb_bytes(v.data, v.size), &l->meta);
+    odb_value_release(&v);
+    if (!wrong && (l->meta.metric != space->metric || l->meta.dim != space->dim ||
+                   l->meta.m != space->m || l->meta.seed != space->seed))
+        wrong = "M of another configuration";
+    l->has_meta = !wrong;
+    l->wrong = wrong;
+    return ODB_OK;
+}
+
+/* A link may lead upwards only to nodes that stand there. */
+static void check_graph(struct loading *l)
+{
+    struct vec_arena *a = &l->ix->a;
+
+    if (!l->wrong &&
+        (l->meta.nodes != l->nodes || (l->nodes && atomic_load(&a->entry) == VEC_NEVER)))
+        l->wrong = "M does not fit the nodes";
+    for (uint32_t slot = 0; slot < l->slot_count && !l->wrong; slot++) {
+        unsigned level = vec_level_of(&a->space, slot);
+
+        for (unsigned up = 1; vec_bit(l->node, slot) && up <= level; up++) {
+            const vec_link *row = vec_links(a, slot, up);
+            uint32_t count = VEC_HEAD_COUNT(atomic_load_explicit(&row->v, memory_order_relaxed));
+
+            for (uint32_t i = 0; i < count; i++)
+                if (vec_level_of(&a->space, atomic_load(&row[1 + i].v)) < up)
+                    l->wrong = "a link to a level where nobody stands";
+        }
+    }
+    if (!l->wrong && l->nodes)
+        for (uint32_t slot = 0; slot < l->slot_count && !l->wrong; slot++)
+            if (vec_bit(l->node, slot) &&
+                vec_level_of(&a->space, slot) > atomic_load(&a->entry) >> 32)
+                l->wrong = "an entry that is not the highest";
+}
+
+static void drop_graph(struct loading *l)
+{
+    atomic_store(&l->ix->a.entry, VEC_NEVER);
+    for (uint32_t slot = 0; slot < l->slot_count; slot++) {
+        unsigned level = vec_level_of(&l->ix->a.space, slot);
+
+        if (!vec_bit(l->node, slot) && !vec_bit(l->data, slot) && !vec_bit(l->dead, slot))
+            continue;
+        for (unsigned up = 0; up <= level; up++)
+            atomic_store(&vec_links(&l->ix->a, slot, up)->v, 0);
+    }
+    memset(l->node, 0, l->words * sizeof *l->node);
+    l->nodes = 0;
+    l->ix->dirty.is_all = true; /* the next flush stores everything, and removes what is stored */
+}
+
+/* What stands in the graph for nothing goes first: its code is not known. */
+static odb_status drop_dead(struct loading *l)
+{
+    struct vec_index *ix = l->ix;
+    struct vec_list *gone = &ix->gone;
+    uint64_t *bits;
+    odb_status st;
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->words; i++)
+        l->dead[i] &= ~l->data[i];
+    for (uint32_t slot = 0; slot < l->slot_count; slot++)
+        n += vec_bit(l->dead, slot);
+    if (n == 0)
+        return ODB_OK;
+    st = vec_scratch_prepare(&ix->writer, &ix->a, ix->a.space.ef_construction, 4096);
+    if (st == ODB_OK)
+        st = vec_list_reserve(gone, n);
+    bits = mem_array(l->words, sizeof *bits);
+    if (st == ODB_OK && !bits)
+        st = err_set(ODB_NOMEM, "vector index: no memory to load it");
+    if (st == ODB_OK) {
+        for (size_t i = 0; i < l->words; i++)
+            bits[i] = l->dead[i] & l->node[i];
+        vec_remove(&ix->a, &ix->writer, bits, l->node, l->slot_count, &ix->dirty);
+        for (uint32_t slot = 0; slot < l->slot_count; slot++)
+            if (vec_bit(l->dead, slot)) {
+                gone->slot[gone->len++] = slot; /* row and marker go with the next flush */
+                if (vec_bit(l->node, slot))
+                    unmark(l->node, slot);
+            }
+    }
+    mem_free(bits);
+    return st;
+}
+
+/* Rows that share a slot, or name an impossible one: each gets its own, and is stored again. */
+static odb_status settle_doubles(struct loading *l)
+{
+    struct vec_index *ix = l->ix;
+    uint32_t slot = l->slot_count;
+    struct buf row = {0};
+    odb_batch *batch = NULL;
+    odb_status st = ODB_OK;
+
+    if (l->doubles)
+        st = odb_batch_new(&batch);
+    for (struct double_row *d = l->doubles; d && st == ODB_OK; d = d->next, slot++) {
+        odb_slice id = odb_bytes(d->bytes, d->id_len);
+        uint8_t key[VEC_KEY_LEN];
+        struct vec_data v;
+
+        if (vec_data_read(odb_bytes(d->bytes + d->id_len, VEC_DATA_HEAD + ix->a.space.dim * 4), &v))
+            continue; /* cannot be: it was read before */
+        vec_data_floats(&v, l->floats);
+        buf_reset(&row);
+        st = vec_data_write(&row, l->floats, v.dim, slot, v.norm);
+        vec_key(key, VEC_KEY_PENDING, slot);
+        if (st == ODB_OK)
+            st = odb_batch_put(batch, ix->data, id, buf_slice(&row));
+        if (st == ODB_OK)
+            st = odb_batch_put(batch, ix->graph, odb_bytes(key, sizeof key), id);
+        if (st == ODB_OK)
+            st = load_vector(l, id, buf_slice(&row));
+    }
+    if (st == ODB_OK && batch) {
+        st = odb_commit(ix->db, batch, NULL);
+        if (st == ODB_READONLY) {
+            atomic_store_explicit(&ix->is_readonly, true, memory_order_relaxed);
+            st = ODB_OK;
+        }
+        os_mutex_lock(&ix->slot_lock);
+        ix->missed =
+            false; /* that was us, and no vector is written while it is loaded but by hand */
+        os_mutex_unlock(&ix->slot_lock);
+    }
+    odb_batch_free(batch);
+    buf_release(&row);
+    return st;
+}
+
+/* Hand the bits to the index; what is not linked is pending, what is nothing is free. */
+static odb_status hand_over(struct loading *l)
+{
+    struct vec_index *ix = l->ix;
+    odb_status st = ODB_OK;
+
+    os_mutex_lock(&ix->slot_lock);
+    atomic_store(&ix->a.slot_count, l->slot_count);
+    for (uint32_t slot = l->slot_count; slot-- > 0 && st == ODB_OK;) {
+        if (vec_bit(l->data, slot)) {
+            if (!vec_bit(l->node, slot))
+                st = vec_list_add(&ix->pending, slot);
+        } else if (!vec_bit(l->dead, slot)) {
+            st = vec_list_add(&ix->free, slot);
+        }
+    }
+    atomic_store(&ix->pending_count, ix->pending.len);
+    os_mutex_unlock(&ix->slot_lock);
+    ix->linked = l->node;
+    ix->linked_words = l->words;
+    l->node = NULL;
+    return st;
+}
+
+odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
+{
+    struct loading l = {.ix = ix, .at = at};
+    odb_stats_t stats = {.size = sizeof stats};
+    uint64_t rows;
+    odb_status st = odb_stats(ix->db, ix->data, &stats);
+
+    if (st != ODB_OK)
+        return st;
+    rows = stats.memtable_entries;
+    for (int i = 0; i < ODB_LEVELS; i++)
+        rows += stats.level[i].entries;
+    /* Slots outnumber the rows ever written by those of transactions that failed. */
+    rows = 16 * rows + ((uint64_t)1 << 20);
+    l.slot_max = rows < ix->a.slots_max ? (uint32_t)rows : ix->a.slots_max;
+    l.floats = mem_array(ix->a.space.dim, sizeof *l.floats);
+    if (!l.floats)
+        st = err_set(ODB_NOMEM, "vector index: no memory to load it");
+    if (st == ODB_OK)
+        st = each_row(&l, ix->data, odb_bytes(NULL, 0), load_vector);
+    if (st == ODB_OK)
+        st = each_row(&l, ix->graph, odb_s("X"), load_dead);
+    if (st == ODB_OK)
+        st = load_meta(&l);
+    if (st == ODB_OK && anew)
+        l.wrong = "asked to";
+    if (st == ODB_OK && !l.wrong)
+        st = each_row(&l, ix->graph, odb_s("N"), load_node);
+    if (st == ODB_OK && !l.wrong)
+        st = each_row(&l, ix->graph, odb_s("N"), load_links);
+    atomic_store(&ix->a.slot_count, l.slot_count);
+    if (st == ODB_OK)
+        check_graph(&l);
+    if (st == ODB_OK && l.wrong) {
+        drop_graph(&l);
+        atomic_fetch_add(&ix->rebuilds, l.slot_count != 0);
+    }
+    if (st == ODB_OK)
+        st = drop_dead(&l);
+    if (st == ODB_OK)
+        st = settle_doubles(&l);
+    if (st == ODB_OK)
+        st = hand_over(&l);
+    while (l.doubles) {
+        struct double_row *d = l.doubles;
+
+        l.doubles = d->next;
+        mem_free(d);
+    }
+    mem_free(l.floats);
+    mem_free(l.data);
+    mem_free(l.node);
+    mem_free(l.dead);
+    return st;
+}

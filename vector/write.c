@@ -1,0 +1,220 @@
+/* vector/write.c -- storing, deleting and fetching vectors.
+ *
+ * One batch holds the row, the marker P of its slot, and X of the slot it replaces. The transaction's
+ * check for conflicts on the row's key makes sure that the slot found there is still the one replaced.
+ */
+#include "vector/index.h"
+
+#include "base/alloc.h"
+
+#define TRIES 1000
+
+/* What a transaction sees of an id. */
+struct before {
+    bool is_there; /* with a node of its own */
+    bool is_own;   /* written by this transaction: the slot can be used again */
+    uint32_t slot;
+};
+
+static odb_status look_before(struct vec_index *ix, odb_txn *t, odb_slice id, struct before *out)
+{
+    struct vec_data d;
+    odb_value v;
+    odb_status st = odb_get(odb_in(t), ix->data, id, &v);
+
+    memset(out, 0, sizeof *out);
+    if (st == ODB_ABSENT)
+        return ODB_OK;
+    if (st != ODB_OK)
+        return st;
+    if (!vec_data_read(odb_bytes(v.data, v.size), &d) && vec_slot_exists(&ix->a, d.nid)) {
+        out->is_there = true;
+        out->slot = d.nid;
+        out->is_own = atomic_load_explicit(&vec_node(&ix->a, d.nid)->begin, memory_order_acquire) ==
+                      VEC_NEVER;
+    }
+    odb_value_release(&v);
+    return ODB_OK;
+}
+
+static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const float *x,
+                         uint32_t dim, float norm, uint32_t *slot)
+{
+    uint8_t pending[VEC_KEY_LEN], dead[VEC_KEY_LEN];
+    struct buf row = {0};
+    struct before old;
+    odb_status st = look_before(ix, t, id, &old);
+
+    if (st != ODB_OK)
+        return st;
+    if (old.is_there && old.is_own) {
+        *slot = old.slot;
+    } else if (*slot == VEC_NONE) {
+        st = vec_slot_take(ix, id, slot);
+        if (st != ODB_OK)
+            return st;
+    }
+    vec_key(pending, VEC_KEY_PENDING, *slot);
+    if (old.is_there && !old.is_own) {
+        vec_key(dead, VEC_KEY_DEAD, old.slot);
+        st = odb_txn_put(t, ix->graph, odb_bytes(dead, sizeof dead), odb_bytes(NULL, 0));
+    }
+    if (st == ODB_OK)
+        st = vec_data_write(&row, x, dim, *slot, norm);
+    if (st == ODB_OK)
+        st = odb_txn_put(t, ix->graph, odb_bytes(pending, sizeof pending), id);
+    if (st == ODB_OK)
+        st = odb_txn_put(t, ix->data, id, buf_slice(&row));
+    buf_release(&row);
+    return st;
+}
+
+odb_status vec_put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const float *x, uint32_t dim,
+                      float norm, uint32_t *slot)
+{
+    return put_in(ix, t, id, x, dim, norm, slot);
+}
+
+static odb_status delete_in(struct vec_index *ix, odb_txn *t, odb_slice id)
+{
+    uint8_t key[VEC_KEY_LEN];
+    struct before old;
+    odb_status st = odb_exists(odb_in(t), ix->data, id);
+
+    if (st == ODB_ABSENT)
+        return ODB_OK;
+    if (st == ODB_OK)
+        st = look_before(ix, t, id, &old);
+    if (st != ODB_OK)
+        return st;
+    if (old.is_there) { /* of its own: the marker goes; X stands for what it had replaced, if anything */
+        vec_key(key, old.is_own ? VEC_KEY_PENDING : VEC_KEY_DEAD, old.slot);
+        st = old.is_own ? odb_txn_delete(t, ix->graph, odb_bytes(key, sizeof key))
+                        : odb_txn_put(t, ix->graph, odb_bytes(key, sizeof key), odb_bytes(NULL, 0));
+    }
+    return st == ODB_OK ? odb_txn_delete(t, ix->data, id) : st;
+}
+
+/* Wait until whoever loads the index is through. */
+static void wait_for_loading(struct vec_index *ix)
+{
+    os_mutex_lock(&ix->open_lock);
+    os_mutex_unlock(&ix->open_lock);
+}
+
+/* The index, able to take a vector of this dimension. */
+static odb_status index_to_write(odb_db *db, odb_txn *txn, uint32_t dim, struct vec_index **out)
+{
+    odb_status st;
+
+    if (txn && db && odb_txn_db(txn) != db)
+        return err_set(ODB_INVALID, "the transaction is one of another database");
+    st = vec_index_of(db ? db : odb_txn_db(txn), out);
+    if (st == ODB_OK && dim && atomic_load(&(*out)->state) == VEC_EMPTY)
+        st = vec_index_begin(*out, dim);
+    return st;
+}
+
+/* Alone, until nobody is in the way. `x` NULL: delete. */
+static odb_status write_alone(struct vec_index *ix, odb_slice id, const float *x, uint32_t dim,
+                              float norm)
+{
+    uint32_t slot = VEC_NONE;
+    odb_txn *t = NULL;
+    odb_status st = odb_txn_begin(ix->db, NULL, &t);
+
+    for (int i = 0; st == ODB_OK && i < TRIES; i++) {
+        st = x ? put_in(ix, t, id, x, dim, norm, &slot) : delete_in(ix, t, id);
+        if (st == ODB_OK)
+            st = odb_txn_commit(t, NULL);
+        if (st == ODB_AGAIN)
+            wait_for_loading(ix);
+        if (st != ODB_CONFLICT && st != ODB_AGAIN)
+            break;
+        st = odb_txn_reset(t);
+    }
+    odb_txn_free(t);
+    /* After a commit that is neither done nor undone the slot may be named by a row: a gap. */
+    if (st != ODB_OK && st != ODB_UNKNOWN && slot != VEC_NONE)
+        vec_slot_return(ix, slot);
+    return st;
+}
+
+odb_status odb_vec_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vector, uint32_t dim)
+{
+    struct vec_index *ix = NULL;
+    uint32_t slot = VEC_NONE;
+    float norm = 0;
+    odb_status st = vec_check_id(id);
+
+    if (st == ODB_OK && (!vector || dim == 0 || dim > ODB_VEC_DIM_MAX))
+        st = err_set(ODB_INVALID, "vector of dimension %u: it must have 1 to %d", dim,
+                     ODB_VEC_DIM_MAX);
+    if (st == ODB_OK)
+        st = vec_index_of(db ? db : odb_txn_db(txn), &ix);
+    if (st == ODB_OK)
+        st = vec_check_vector(ix, vector, dim, &norm);
+    if (st == ODB_OK)
+        st = index_to_write(db, txn, dim, &ix);
+    if (st == ODB_OK) /* the first vector may have met another first one */
+        st = vec_check_vector(ix, vector, dim, &norm);
+    if (st != ODB_OK)
+        return st;
+    vec_before_write(ix);
+    if (!txn) {
+        st = write_alone(ix, id, vector, dim, norm);
+        vec_after_write(ix);
+        return st;
+    }
+    while ((st = put_in(ix, txn, id, vector, dim, norm, &slot)) == ODB_AGAIN)
+        wait_for_loading(ix);
+    return st;
+}
+
+odb_status odb_vec_delete(odb_db *db, odb_txn *txn, odb_slice id)
+{
+    struct vec_index *ix;
+    odb_status st = vec_check_id(id);
+
+    if (st == ODB_OK)
+        st = index_to_write(db, txn, 0, &ix);
+    if (st != ODB_OK)
+        return st;
+    if (atomic_load(&ix->state) != VEC_READY)
+        return ODB_OK;
+    if (txn)
+        return delete_in(ix, txn, id);
+    st = odb_exists(odb_now(db), ix->data, id);
+    if (st != ODB_OK)
+        return st == ODB_ABSENT ? ODB_OK : st;
+    st = write_alone(ix, id, NULL, 0, 0);
+    vec_after_write(ix);
+    return st;
+}
+
+odb_status odb_vec_get(odb_at at, odb_slice id, float *out, uint32_t cap, uint32_t *dim)
+{
+    struct vec_index *ix;
+    struct vec_data d;
+    const char *wrong;
+    odb_value v;
+    odb_status st = vec_check_id(id);
+
+    if (st == ODB_OK)
+        st = vec_index_of(odb_at_db(at), &ix);
+    if (st == ODB_OK)
+        st = odb_get(at, ix->data, id, &v);
+    if (st != ODB_OK)
+        return st;
+    wrong = vec_data_read(odb_bytes(v.data, v.size), &d);
+    if (wrong) {
+        st = err_corrupt(ODB_FAMILY_VECTOR_DATA, 0, wrong);
+    } else {
+        if (dim)
+            *dim = d.dim;
+        d.dim = d.dim < cap ? d.dim : cap;
+        vec_data_floats(&d, out);
+    }
+    odb_value_release(&v);
+    return st;
+}
