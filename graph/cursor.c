@@ -129,6 +129,26 @@ static odb_slice match_rel(const struct graph_match *m, size_t i)
     return odb_bytes(m->rels.p + from, m->rel_end[i] - from);
 }
 
+bool graph_match_takes_rel(const struct graph_match *m, odb_slice rel)
+{
+    struct graph_key key;
+
+    if (m->rel_count == 0)
+        return true;
+    graph_key_node(&key, rel);
+    for (size_t i = 0; i < m->rel_count; i++)
+        if (odb_slice_equal(match_rel(m, i), graph_key_slice(&key)))
+            return true;
+    return false;
+}
+
+bool graph_match_takes_value(const struct graph_match *m, const struct graph_value *v)
+{
+    if (m->by_weight && v->weight < m->min_weight)
+        return false;
+    return !m->by_time || (v->time_us >= m->time_from_us && v->time_us < m->time_to_us);
+}
+
 /* ---- the cursor ---- */
 
 odb_status graph_cursor_init(struct graph_cursor *c, const struct graph_view *v, bool is_in,
@@ -288,13 +308,6 @@ static odb_status cursor_names(struct graph_cursor *c, odb_slice tail, struct gr
     return graph_name_open(&d, true, GRAPH_ID_LEN_MAX, &c->other, &hop->other);
 }
 
-static bool value_matches(const struct graph_match *m, const struct graph_value *v)
-{
-    if (m->by_weight && v->weight < m->min_weight)
-        return false;
-    return !m->by_time || (v->time_us >= m->time_from_us && v->time_us < m->time_to_us);
-}
-
 odb_status graph_cursor_next(struct graph_cursor *c, struct graph_hop *out)
 {
     bool is_over = false;
@@ -329,7 +342,7 @@ odb_status graph_cursor_next(struct graph_cursor *c, struct graph_hop *out)
         st = graph_value_open(odb_iter_value(c->it), &out->value);
         if (st != ODB_OK)
             return graph_refuse(st, c->family, key, "value");
-        if (value_matches(c->match, &out->value))
+        if (graph_match_takes_value(c->match, &out->value))
             return ODB_OK;
     }
 }

@@ -44,6 +44,10 @@ struct graph_match {
 ODB_MUST_CHECK odb_status graph_match_init(struct graph_match *m, const odb_edge_match *match);
 void graph_match_release(struct graph_match *m);
 
+/* Whether an edge of this relation, and one with this value, is wanted. */
+bool graph_match_takes_rel(const struct graph_match *m, odb_slice rel);
+bool graph_match_takes_value(const struct graph_match *m, const struct graph_value *v);
+
 static inline bool graph_match_needs_value(const struct graph_match *m)
 {
     return m->by_weight || m->by_time;

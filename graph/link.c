@@ -315,6 +315,8 @@ struct unlink_job {
     bool resume_is_in;  /* its direction */
     struct buf reached; /* the same of this attempt */
     bool reached_is_in;
+    bool with_record; /* and the record goes with the edges */
+    unsigned record_flags;
 };
 
 static odb_status unlink_hop(const struct unlink_job *job, odb_txn *txn,
@@ -382,14 +384,18 @@ static odb_status unlink_job_run(odb_txn *txn, void *arg)
             continue;
         st = unlink_direction(job, txn, &v, is_in);
     }
+    if (st == ODB_OK && job->with_record && !job->has_more && job->resume.len == 0)
+        st = odb_record_delete(job->db, txn, job->node, job->record_flags);
     graph_view_release(&v);
     return st;
 }
 
-/* In `txn`, or by itself in as many commits as it takes. */
+/* In `txn`, or by itself in as many commits as it takes. The record goes with a commit that looked at
+ * all edges from the first on, so that one linked behind the back of the commits before is not missed. */
 static odb_status unlink_job_finish(struct unlink_job *job, odb_txn *txn, uint64_t *removed)
 {
     odb_status st;
+    bool is_done = false;
 
     if (txn) {
         job->limit = UINT64_MAX;
@@ -406,8 +412,12 @@ static odb_status unlink_job_finish(struct unlink_job *job, odb_txn *txn, uint64
         if (job->has_more) {
             st = buf_assign(&job->resume, job->reached.p, job->reached.len);
             job->resume_is_in = job->reached_is_in;
+        } else {
+            is_done = !job->with_record || job->resume.len == 0;
+            buf_reset(&job->resume);
+            job->resume_is_in = false;
         }
-    } while (st == ODB_OK && job->has_more);
+    } while (st == ODB_OK && !is_done);
     return st;
 }
 
@@ -433,5 +443,19 @@ odb_status odb_unlink_node(odb_db *db, odb_txn *txn, odb_slice node, const odb_e
     unlink_job_release(&job);
     if (removed)
         *removed = count;
+    return st;
+}
+
+odb_status odb_node_delete(odb_db *db, odb_txn *txn, odb_slice id, unsigned flags)
+{
+    struct unlink_job job = {.db = db, .node = id, .direction = ODB_BOTH};
+    uint64_t count = 0;
+    odb_status st = graph_check_id(id, "the node");
+
+    job.with_record = true;
+    job.record_flags = flags;
+    if (st == ODB_OK)
+        st = unlink_job_finish(&job, txn, &count);
+    unlink_job_release(&job);
     return st;
 }

@@ -41,7 +41,8 @@
 #include "api/odb_batch.h"
 #include "api/odb_db.h"
 #include "api/odb_txn.h"
-#include "records/odb_prop.h"
+#include "records/odb_filter.h"
+#include "records/odb_record.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -55,10 +56,6 @@ extern "C" {
 #define ODB_REL_SIMILAR_TO  "similar_to"
 #define ODB_REL_CONTRADICTS "contradicts"
 #define ODB_REL_SUPPORTS    "supports"
-
-#ifndef ODB_TIME_NOW
-#define ODB_TIME_NOW INT64_MIN
-#endif
 
 #define ODB_NODE_ID_MAX  1024 /* bytes */
 #define ODB_RELATION_MAX 255  /* bytes */
@@ -141,6 +138,13 @@ typedef struct odb_edge_match {
 ODB_API ODB_MUST_CHECK odb_status odb_unlink_node(odb_db *db, odb_txn *txn, odb_slice node,
                                                   const odb_edge_match *match, uint64_t *removed);
 
+/* Delete the record `id` and all edges of the node as one. A link with ODB_LINK_REQUIRE that runs
+ * beside it comes wholly before (its edge is removed too) or fails. By itself, when the node has more
+ * than 16384 edges, most of them go ahead of the record, in pieces. `flags` and statuses as for
+ * odb_record_delete(). */
+ODB_API ODB_MUST_CHECK odb_status odb_node_delete(odb_db *db, odb_txn *txn, odb_slice id,
+                                                  unsigned flags);
+
 /* ==== reading edges ==== */
 
 /* A list of edges, sorted by relation and then by the id at the other end. */
@@ -200,13 +204,19 @@ typedef struct odb_edge_options {
 ODB_API ODB_MUST_CHECK odb_status odb_edge_iter_new(odb_at at, odb_slice node,
                                                     const odb_edge_options *opt,
                                                     odb_edge_iter **out);
+/* The edges of all nodes whose ids begin with `prefix` (empty: of all), node after node by rising id, in
+ * one direction: all edges of the graph, each once. */
+ODB_API ODB_MUST_CHECK odb_status odb_edge_iter_all(odb_at at, odb_slice prefix,
+                                                    const odb_edge_options *opt,
+                                                    odb_edge_iter **out);
 /* NULL is fine. */
 ODB_API void odb_edge_iter_free(odb_edge_iter *it);
 /* The next edge; what it lends is good until the next call with the iterator. ODB_ABSENT: there is no
  * further one. ODB_CORRUPT and ODB_VERSION are about one edge: the next call goes on behind it. After
  * any other status it stays at that. */
 ODB_API ODB_MUST_CHECK odb_status odb_edge_iter_next(odb_edge_iter *it, odb_edge *out);
-/* The same for another node, at the same moment, from the beginning: cheaper than a new iterator. */
+/* The same for another node, at the same moment, from the beginning: cheaper than a new iterator. Not
+ * for one over all nodes: ODB_INVALID. */
 ODB_API ODB_MUST_CHECK odb_status odb_edge_iter_move(odb_edge_iter *it, odb_slice node);
 /* Where the iterator is, as bytes for odb_edge_options.resume, here or in another process; empty before
  * the first edge. Good until the next call with the iterator. */
@@ -247,6 +257,8 @@ typedef struct odb_walk {
     bool keep_edges;    /* the result tells all edges between its nodes that were seen */
     bool skip_damaged;  /* pass over edges that are damaged; else they end the walk: ODB_CORRUPT */
     uint32_t time_limit_ms;
+    /* Nodes that do not pass, and those without a record, are not reached; starts always are. */
+    const odb_filter *node_filter;
     /* Called for each node when it is reached, starts included (there `via` is NULL): go on
      * (ODB_VISIT_ON), do not walk on from this node (ODB_VISIT_SKIP), or end the walk here
      * (ODB_VISIT_STOP). It must not write through a transaction the walk reads in. */
@@ -300,7 +312,7 @@ ODB_API double odb_cost_by_weight(void *arg, const odb_edge *edge);
 /* A shortest way from `a` to `b`. `cost` NULL: one with the fewest edges, searched from both ends;
  * otherwise one of least cost, of which `arg` is handed to `cost`. `walk` says which edges and nodes
  * may be used and how far to look (visit, heaviest and keep_edges are ignored; with a cost, fanout too);
- * NULL: outgoing edges, without limits. ODB_ABSENT: there
+ * NULL: outgoing edges, without limits. The node filter is not asked about `a` and `b`. ODB_ABSENT: there
  * is no way, or none within the limits, as the report tells. ODB_INVALID: a cost was negative. */
 ODB_API ODB_MUST_CHECK odb_status odb_shortest_path(odb_at at, odb_slice a, odb_slice b,
                                                     const odb_walk *walk, odb_edge_cost *cost,

@@ -19,12 +19,14 @@ struct odb_edge_iter {
     bool needs_values;
     bool is_pooled; /* moved to another node once: its cursors are over all nodes */
     bool is_in;     /* which cursor is at work */
-    bool is_begun;  /* the resume key is of an edge that was given */
+    bool is_begun;  /* of `all`: it stands on an edge that was looked at */
     struct graph_cursor cursor[2];
     struct buf node;
     struct buf resume;
     odb_status stuck; /* anything but an edge or its damage */
     uint64_t limit, given;
+    odb_iter *all; /* over all nodes; then the cursors and `node` are not used */
+    struct graph_room room;
 };
 
 /* ---- iterators ---- */
@@ -43,6 +45,93 @@ static odb_status iter_open_cursor(odb_edge_iter *it)
     return st;
 }
 
+/* ---- over all nodes ---- */
+
+static odb_status iter_open_all(odb_edge_iter *it, odb_slice prefix, odb_slice resume)
+{
+    odb_range range = {.keys_only = !it->needs_values && !graph_match_needs_value(&it->match),
+                       .is_long = true};
+    const uint8_t *p = resume.data;
+    struct graph_key key;
+    odb_status st;
+
+    if (prefix.size) {
+        graph_key_node(&key, prefix);
+        key.len -= GRAPH_END_LEN; /* the id may go on */
+        range.prefix = graph_key_slice(&key);
+    }
+    it->is_in = it->direction == ODB_IN;
+    st = odb_iter_new(it->view.at, it->is_in ? it->view.cf.backward : it->view.cf.forward, &range,
+                      &it->all);
+    if (st != ODB_OK)
+        return st;
+    if (resume.size == 0) {
+        (void)odb_iter_first(it->all);
+        return ODB_OK;
+    }
+    if (p[0] != it->is_in || resume.size - 1 < range.prefix.size ||
+        (range.prefix.size && memcmp(p + 1, range.prefix.data, range.prefix.size) != 0))
+        return err_set(ODB_INVALID, "the place to resume at is not one of this walk");
+    resume = odb_bytes(p + 1, resume.size - 1);
+    if (odb_iter_seek(it->all, resume) && odb_slice_equal(odb_iter_key(it->all), resume))
+        (void)odb_iter_next(it->all);
+    return ODB_OK;
+}
+
+/* What the iterator stands on, without stepping: ODB_AGAIN when it does not match. */
+static odb_status iter_edge_of_all(odb_edge_iter *it, odb_edge *out)
+{
+    const char *family = it->is_in ? ODB_FAMILY_GRAPH_BACKWARD : ODB_FAMILY_GRAPH_FORWARD;
+    bool has_value = it->needs_values || graph_match_needs_value(&it->match);
+    odb_slice key = odb_iter_key(it->all);
+    struct graph_hop hop = {0};
+    struct graph_names n;
+    odb_status st = graph_key_open(key, &it->room, &n);
+
+    if (st != ODB_OK)
+        return graph_refuse(st, family, key, "key");
+    if (!graph_match_takes_rel(&it->match, n.rel))
+        return ODB_AGAIN;
+    if (has_value)
+        st = graph_value_open(odb_iter_value(it->all), &hop.value);
+    if (st != ODB_OK)
+        return graph_refuse(st, family, key, "value");
+    if (!graph_match_takes_value(&it->match, &hop.value))
+        return ODB_AGAIN;
+    hop.rel = n.rel;
+    hop.other = n.other;
+    *out = graph_edge_of(n.node, &hop, it->is_in);
+    return ODB_OK;
+}
+
+static odb_status iter_note_place(odb_edge_iter *it, odb_slice key);
+
+/* The iterator stands on the last edge given, or, before the first, where it begins. */
+static odb_status iter_next_of_all(odb_edge_iter *it, odb_edge *out)
+{
+    odb_status st = ODB_AGAIN, noted = ODB_OK;
+
+    while (st == ODB_AGAIN) {
+        if (it->is_begun)
+            (void)odb_iter_next(it->all);
+        it->is_begun = true;
+        if (!odb_iter_valid(it->all)) {
+            st = odb_iter_status(it->all);
+            return it->stuck = st == ODB_OK ? ODB_ABSENT : st;
+        }
+        st = iter_edge_of_all(it, out);
+    }
+    if (st != ODB_OK && st != ODB_CORRUPT && st != ODB_VERSION)
+        return it->stuck = st;
+    noted = iter_note_place(it, odb_iter_key(it->all));
+    if (noted != ODB_OK)
+        return it->stuck = noted;
+    it->given += st == ODB_OK;
+    return st;
+}
+
+/* ---- over one node ---- */
+
 /* Stand behind the edge that `resume` tells of. */
 static odb_status iter_take_resume(odb_edge_iter *it, odb_slice resume)
 {
@@ -60,38 +149,31 @@ static odb_status iter_take_resume(odb_edge_iter *it, odb_slice resume)
         return st;
     it->is_in = p[0] == 1;
     st = iter_open_cursor(it);
-    if (st == ODB_OK) {
+    if (st == ODB_OK)
         graph_cursor_resume(&it->cursor[it->is_in], key);
-        it->is_begun = true;
-    }
     return st;
 }
 
 static odb_status iter_begin(odb_edge_iter *it, odb_slice node)
 {
     it->is_in = it->direction == ODB_IN;
-    it->is_begun = false;
     it->given = 0;
+    buf_reset(&it->resume);
     it->stuck = buf_assign(&it->node, node.data, node.size);
     if (it->stuck == ODB_OK)
         it->stuck = iter_open_cursor(it);
     return it->stuck;
 }
 
-odb_status odb_edge_iter_new(odb_at at, odb_slice node, const odb_edge_options *opt,
-                             odb_edge_iter **out)
+/* All but the place to read from. */
+static odb_status iter_make(odb_at at, const odb_edge_options *opt, odb_edge_iter **out)
 {
-    static const odb_edge_options plain = {.size = sizeof plain};
     odb_edge_iter *it;
     odb_status st;
 
-    opt = opt ? opt : &plain;
-    if (!out || opt->size < sizeof plain)
+    if (!out || opt->size < sizeof *opt)
         return err_set(ODB_INVALID, out ? "odb_edge_options of a size that never was"
                                         : "the place for the iterator must not be NULL");
-    st = graph_check_id(node, "the node");
-    if (st != ODB_OK)
-        return st;
     it = mem_zalloc(1, sizeof *it);
     if (!it)
         return err_set(ODB_NOMEM, "no memory for an iterator over edges");
@@ -102,9 +184,47 @@ odb_status odb_edge_iter_new(odb_at at, odb_slice node, const odb_edge_options *
     if (st == ODB_OK)
         st = graph_view_init(&it->view, at, it->direction == ODB_BOTH);
     if (st == ODB_OK)
+        *out = it;
+    else
+        odb_edge_iter_free(it);
+    return st;
+}
+
+static const odb_edge_options plain_options = {.size = sizeof plain_options};
+
+odb_status odb_edge_iter_new(odb_at at, odb_slice node, const odb_edge_options *opt,
+                             odb_edge_iter **out)
+{
+    odb_edge_iter *it = NULL;
+    odb_status st = graph_check_id(node, "the node");
+
+    opt = opt ? opt : &plain_options;
+    if (st == ODB_OK)
+        st = iter_make(at, opt, out ? &it : NULL);
+    if (st == ODB_OK)
         st = iter_begin(it, node);
     if (st == ODB_OK && opt->resume.size)
         st = iter_take_resume(it, opt->resume);
+    if (st == ODB_OK)
+        *out = it;
+    else
+        odb_edge_iter_free(it);
+    return st;
+}
+
+odb_status odb_edge_iter_all(odb_at at, odb_slice prefix, const odb_edge_options *opt,
+                             odb_edge_iter **out)
+{
+    odb_edge_iter *it = NULL;
+    odb_status st = prefix.size ? graph_check_id(prefix, "the prefix") : ODB_OK;
+
+    opt = opt ? opt : &plain_options;
+    if (st == ODB_OK && opt->match.direction == ODB_BOTH)
+        st = err_set(ODB_INVALID, "all edges are read in one direction, not in both");
+    if (st == ODB_OK)
+        st = iter_make(at, opt, out ? &it : NULL);
+    if (st == ODB_OK)
+        st = iter_open_all(it, prefix, opt->resume);
     if (st == ODB_OK)
         *out = it;
     else
@@ -118,6 +238,8 @@ void odb_edge_iter_free(odb_edge_iter *it)
         return;
     graph_cursor_release(&it->cursor[0]);
     graph_cursor_release(&it->cursor[1]);
+    odb_iter_free(it->all);
+    graph_room_release(&it->room);
     graph_view_release(&it->view);
     graph_match_release(&it->match);
     buf_release(&it->node);
@@ -125,15 +247,13 @@ void odb_edge_iter_free(odb_edge_iter *it)
     mem_free(it);
 }
 
-static odb_status iter_note_place(odb_edge_iter *it)
+static odb_status iter_note_place(odb_edge_iter *it, odb_slice key)
 {
-    odb_slice key = graph_cursor_key(&it->cursor[it->is_in]);
     uint8_t direction = it->is_in;
     odb_status st = buf_assign(&it->resume, &direction, 1);
 
     if (st == ODB_OK)
         st = buf_append(&it->resume, key.data, key.size);
-    it->is_begun = st == ODB_OK;
     return st;
 }
 
@@ -146,6 +266,8 @@ odb_status odb_edge_iter_next(odb_edge_iter *it, odb_edge *out)
         return it->stuck;
     if (it->given == it->limit)
         return ODB_ABSENT;
+    if (it->all)
+        return iter_next_of_all(it, out);
     st = graph_cursor_next(&it->cursor[it->is_in], &hop);
     if (st == ODB_ABSENT && !it->is_in && it->direction == ODB_BOTH) {
         it->is_in = true;
@@ -157,7 +279,7 @@ odb_status odb_edge_iter_next(odb_edge_iter *it, odb_edge *out)
         it->stuck = st;
         return st;
     }
-    noted = iter_note_place(it);
+    noted = iter_note_place(it, graph_cursor_key(&it->cursor[it->is_in]));
     if (noted != ODB_OK)
         return it->stuck = noted;
     if (st == ODB_OK) {
@@ -171,6 +293,8 @@ odb_status odb_edge_iter_move(odb_edge_iter *it, odb_slice node)
 {
     odb_status st = graph_check_id(node, "the node");
 
+    if (st == ODB_OK && it->all)
+        st = err_set(ODB_INVALID, "an iterator over all nodes has no other node to go to");
     if (st != ODB_OK)
         return st;
     if (!it->is_pooled) { /* cursors over one node cannot leave it */

@@ -11,6 +11,7 @@ struct graph_budget {
     odb_walk walk; /* a copy; zeros replaced by what means no limit */
     odb_walk_report report;
     uint64_t deadline_ns;
+    int64_t now_us; /* the filter's "now" */
     uint32_t ticks; /* edges until the clock is read again */
     bool is_over;   /* a limit was hit: come to an end with what there is */
 };

@@ -32,6 +32,7 @@ odb_status graph_budget_init(struct graph_budget *b, const odb_walk *walk)
     if (!b->walk.fanout)
         b->walk.fanout = UINT32_MAX;
     b->ticks = TICKS;
+    b->now_us = (int64_t)os_wall_us(os_posix());
     if (b->walk.time_limit_ms)
         b->deadline_ns = os_now_ns(os_posix()) + (uint64_t)b->walk.time_limit_ms * 1000000;
     return ODB_OK;
@@ -375,21 +376,52 @@ odb_status graph_walker_rel(struct graph_walker *w, const struct graph_hop *hop,
     return st;
 }
 
+/* Whether the record of `id` is there and passes the filter; asked once for each node that does not. */
+static odb_status walker_passes(struct graph_walker *w, odb_slice id, bool *passes)
+{
+    struct graph_budget *b = w->budget;
+    odb_record *record = NULL;
+    uint32_t no;
+    bool is_new;
+    odb_status st;
+
+    *passes = false;
+    if (graph_set_find(&w->refused, id) != GRAPH_NONE)
+        return ODB_OK;
+    st = odb_record_get(w->view->at, id, &record);
+    if (st == ODB_OK)
+        *passes = odb_filter_matches(b->walk.node_filter, record, b->now_us);
+    odb_record_free(record);
+    if ((st == ODB_CORRUPT || st == ODB_VERSION) && b->walk.skip_damaged)
+        b->report.damaged++;
+    else if (st != ODB_OK && st != ODB_ABSENT)
+        return st;
+    return *passes ? ODB_OK : graph_set_add(&w->refused, id, &no, &is_new);
+}
+
 odb_status graph_walker_reach(struct graph_walker *w, const struct graph_hop *hop, uint32_t from,
                               bool is_exempt, uint32_t *out, bool *is_new)
 {
     struct graph_budget *b = w->budget;
     odb_nodeset *n = w->nodes;
     struct graph_place place;
+    bool passes = true;
     odb_status st;
 
     *is_new = false;
-    (void)is_exempt;
-    if (n->set.count >= b->walk.max_nodes) {
+    if (b->walk.node_filter || n->set.count >= b->walk.max_nodes) {
         *out = graph_set_find(&n->set, hop->other);
-        if (*out == GRAPH_NONE)
+        if (*out != GRAPH_NONE)
+            return ODB_OK;
+        if (b->walk.node_filter && !is_exempt) {
+            st = walker_passes(w, hop->other, &passes);
+            if (st != ODB_OK || !passes)
+                return st;
+        }
+        if (n->set.count >= b->walk.max_nodes) {
             budget_cut(b, ODB_CUT_NODES);
-        return ODB_OK;
+            return ODB_OK;
+        }
     }
     place.parent = from;
     place.depth = n->place[from].depth + 1;

@@ -32,6 +32,101 @@ int cmd_flush(struct tool *t)
     return st == ODB_OK ? EXIT_FINE : tool_fail(st, "flush");
 }
 
+/* ---- verify --namespaces: what the models of data say about what they share ---- */
+
+#if ODB_HAS_RECORDS
+struct fault_list {
+    const struct tool *t;
+    uint64_t shown;
+};
+
+#define FAULTS_SHOWN 20
+
+static void show_fault(struct fault_list *l, const char *where, odb_slice id, const char *fault)
+{
+    struct bytes text = {NULL, 0, 0};
+
+    if (l->shown++ >= FAULTS_SHOWN)
+        return;
+    text_show(l->t, id, &text);
+    fprintf(stderr, "odb: %s %.*s: %s\n", where, (int)text.len, text.p ? text.p : "", fault);
+    if (l->shown == FAULTS_SHOWN)
+        fputs("odb: further ones are only counted\n", stderr);
+    bytes_free(&text);
+}
+
+static void record_fault(void *arg, odb_slice id, const char *fault)
+{
+    show_fault(arg, "record", id, fault);
+}
+
+static int verify_records(struct tool *t)
+{
+    odb_records_report r = {.size = sizeof r};
+    struct fault_list faults = {t, 0};
+    odb_cf *cf = NULL;
+    odb_status st;
+
+    if (odb_cf_open(t->db, ODB_FAMILY_RECORD_INDEX, &cf) == ODB_NO_FAMILY)
+        return EXIT_FINE; /* records were never used */
+    st = odb_records_check(odb_now(t->db), &r, record_fault, &faults);
+    if (st != ODB_OK)
+        return tool_fail(st, "verify the records");
+    printf(t->is_json ? "{\"records\":%llu,\"damaged\":%llu,\"missing_rows\":%llu,"
+                        "\"stray_rows\":%llu}\n"
+                      : "records: %llu sound, %llu damaged; of their index %llu rows missing, %llu "
+                        "stray\n",
+           (unsigned long long)r.records, (unsigned long long)r.damaged,
+           (unsigned long long)r.missing_rows, (unsigned long long)r.stray_rows);
+    return r.damaged || r.missing_rows || r.stray_rows ? EXIT_CORRUPT : EXIT_FINE;
+}
+#endif
+
+#if ODB_HAS_GRAPH
+static bool graph_fault(void *arg, int problem, const char *family, odb_slice key)
+{
+    static const char *const text[] = {"?", "is no edge's key", "has a value that is no edge's",
+                                       "is missing in the other direction",
+                                       "has another value in the other direction"};
+
+    show_fault(arg, family, key, problem > 0 && problem < 5 ? text[problem] : text[0]);
+    return true;
+}
+
+static int verify_graph(struct tool *t)
+{
+    struct fault_list faults = {t, 0};
+    odb_graph_check check = {.size = sizeof check, .problem = graph_fault, .arg = &faults};
+    odb_status st;
+
+    check.ends = true;
+    st = odb_graph_verify(odb_now(t->db), &check);
+    if (st != ODB_OK && (st != ODB_CORRUPT || !check.problems))
+        return tool_fail(st, "verify the graph");
+    printf(t->is_json ? "{\"edges\":%llu,\"problems\":%llu,\"without_record\":%llu}\n"
+                      : "graph: %llu edges, %llu problems; %llu with an end that has no record\n",
+           (unsigned long long)check.edges, (unsigned long long)check.problems,
+           (unsigned long long)check.dangling);
+    return check.problems ? EXIT_CORRUPT : EXIT_FINE;
+}
+#endif
+
+static int verify_namespaces(struct tool *t)
+{
+    int code = EXIT_FINE, found = EXIT_FINE;
+
+    (void)t, (void)code;
+#if ODB_HAS_RECORDS
+    code = verify_records(t);
+    found = code > found ? code : found;
+#endif
+#if ODB_HAS_GRAPH
+    code = verify_graph(t);
+    found = code > found ? code : found;
+#endif
+    return found;
+}
+
 int cmd_verify(struct tool *t)
 {
     odb_stats_t s = {.size = sizeof s};
@@ -57,5 +152,5 @@ int cmd_verify(struct tool *t)
     else
         printf("sound: %s entries in %s tables, %s, and the log\n", show_count(entries),
                show_count(files), show_bytes(bytes));
-    return EXIT_FINE;
+    return t->do_namespaces ? verify_namespaces(t) : EXIT_FINE;
 }

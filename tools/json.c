@@ -10,6 +10,7 @@
  */
 #include "tool.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 struct json_in {
@@ -212,6 +213,271 @@ const char *json_parse_row(odb_slice line, struct json_row *out, size_t *at)
     bytes_free(&name);
     return in.wrong;
 }
+
+#if ODB_HAS_GRAPH
+
+/* ---- edges ----
+ *
+ *     {"from":"ann","rel":"knows","to":"bob","weight":0.5,"time":1700000000000000,
+ *      "props":{"since":1999,"why":"work","odd":{"base64":"AAE="}}}
+ *
+ * from64, rel64 and to64 hold bytes that are not UTF-8. Weight, time and props may be missing.
+ */
+
+#define NUMBER_MAX 40
+
+/* A number's characters, as they stand. */
+static bool json_number(struct json_in *in, char *room, bool *is_integer)
+{
+    size_t n = 0;
+
+    json_space(in);
+    *is_integer = true;
+    for (; in->p < in->end && *in->p && strchr("+-.eE0123456789", *in->p); in->p++) {
+        if (n + 1 == NUMBER_MAX)
+            return json_wrong(in, "a number of too many digits");
+        *is_integer = *is_integer && !strchr(".eE", *in->p);
+        room[n++] = *in->p;
+    }
+    room[n] = 0;
+    if (n == 0 || room[0] == '+' || (room[0] == '0' && n > 1 && room[1] >= '0' && room[1] <= '9'))
+        return json_wrong(in, "a number is expected");
+    return true;
+}
+
+static bool json_integer(struct json_in *in, int64_t *out)
+{
+    char room[NUMBER_MAX], *end;
+    bool is_integer;
+
+    if (!json_number(in, room, &is_integer))
+        return false;
+    errno = 0;
+    *out = strtoll(room, &end, 10);
+    return (is_integer && !*end && !errno) ||
+           json_wrong(in, "a whole number of 64 bits is expected");
+}
+
+static bool json_real(struct json_in *in, double *out)
+{
+    char room[NUMBER_MAX], *end;
+    bool is_integer;
+
+    if (!json_number(in, room, &is_integer))
+        return false;
+    *out = strtod(room, &end);
+    return !*end || json_wrong(in, "a number is expected");
+}
+
+/* {"base64":"..."} for bytes, {"json":"..."} for a document. */
+static bool json_boxed(struct json_in *in, odb_prop_type *type, struct bytes *out)
+{
+    struct bytes name = {NULL, 0, 0};
+    bool has = false, ok;
+
+    ok = json_take(in, '{') && json_string(in, &name) && json_take(in, ':');
+    *type = odb_slice_equal(bytes_slice(&name), odb_s("json")) ? ODB_PROP_JSON : ODB_PROP_BYTES;
+    ok = ok && (*type == ODB_PROP_JSON || odb_slice_equal(bytes_slice(&name), odb_s("base64"))) &&
+         json_bytes(in, *type == ODB_PROP_BYTES, &has, out) && json_take(in, '}');
+    bytes_free(&name);
+    return ok || json_wrong(in, "an object in a property is {\"base64\":\"...\"} or "
+                                "{\"json\":\"...\"}");
+}
+
+static bool json_prop_value(struct json_in *in, odb_prop_value *v, struct bytes *text)
+{
+    bool is_integer;
+    const char *from;
+    char room[NUMBER_MAX];
+
+    memset(v, 0, sizeof *v);
+    json_space(in);
+    from = in->p;
+    switch (in->p < in->end ? *in->p : 0) {
+    case '"':
+        v->type = ODB_PROP_TEXT;
+        if (!json_string(in, text))
+            return false;
+        v->u.bytes = bytes_slice(text);
+        return true;
+    case '{':
+        if (!json_boxed(in, &v->type, text))
+            return false;
+        v->u.bytes = bytes_slice(text);
+        return true;
+    case 't':
+    case 'f': v->type = ODB_PROP_BOOL; return json_bool(in, &v->u.boolean);
+    case 'n':
+        v->type = ODB_PROP_NULL;
+        if (in->end - in->p < 4 || memcmp(in->p, "null", 4) != 0)
+            return json_wrong(in, "null is expected");
+        in->p += 4;
+        return true;
+    default: break;
+    }
+    if (!json_number(in, room, &is_integer))
+        return false;
+    in->p = from;
+    v->type = is_integer ? ODB_PROP_INT : ODB_PROP_REAL;
+    return is_integer ? json_integer(in, &v->u.integer) : json_real(in, &v->u.real);
+}
+
+static bool json_props(struct json_in *in, struct json_edge *e)
+{
+    if (!json_take(in, '{'))
+        return json_wrong(in, "properties are an object");
+    if (json_take(in, '}'))
+        return true;
+    do {
+        struct bytes *name = &e->text[2 * e->prop_count];
+        odb_prop *prop = &e->prop[e->prop_count];
+
+        if (e->prop_count == TOOL_PROPS)
+            return json_wrong(in, "more properties than this command takes");
+        if (!json_string(in, name) || !json_take(in, ':') ||
+            !json_prop_value(in, &prop->value, name + 1))
+            return json_wrong(in, "a property is \"name\":value");
+        prop->name = bytes_slice(name);
+        e->prop_count++;
+    } while (json_take(in, ','));
+    return json_take(in, '}') || json_wrong(in, "a comma or the closing brace is expected");
+}
+
+static bool json_once(struct json_in *in, bool *has)
+{
+    if (*has)
+        return json_wrong(in, "a member that is there twice");
+    return *has = true;
+}
+
+static bool json_edge_member(struct json_in *in, struct json_edge *e, struct bytes *name)
+{
+    odb_slice n;
+
+    if (!json_string(in, name))
+        return false;
+    if (!json_take(in, ':'))
+        return json_wrong(in, "a colon is expected");
+    n = bytes_slice(name);
+    if (odb_slice_equal(n, odb_s("from")) || odb_slice_equal(n, odb_s("from64")))
+        return json_bytes(in, n.size > 4, &e->has_from, &e->from);
+    if (odb_slice_equal(n, odb_s("rel")) || odb_slice_equal(n, odb_s("rel64")))
+        return json_bytes(in, n.size > 3, &e->has_rel, &e->rel);
+    if (odb_slice_equal(n, odb_s("to")) || odb_slice_equal(n, odb_s("to64")))
+        return json_bytes(in, n.size > 2, &e->has_to, &e->to);
+    if (odb_slice_equal(n, odb_s("weight")))
+        return json_once(in, &e->has_weight) && json_real(in, &e->weight);
+    if (odb_slice_equal(n, odb_s("time")))
+        return json_once(in, &e->has_time) && json_integer(in, &e->time_us);
+    if (odb_slice_equal(n, odb_s("props")))
+        return json_once(in, &e->has_props) && json_props(in, e);
+    return json_wrong(in, "a member other than from, rel, to (or from64 ...), weight, time, props");
+}
+
+static bool json_edge_object(struct json_in *in, struct json_edge *e, struct bytes *name)
+{
+    if (!json_take(in, '{'))
+        return json_wrong(in, "an object in braces is expected");
+    do {
+        if (!json_edge_member(in, e, name))
+            return false;
+    } while (json_take(in, ','));
+    if (!json_take(in, '}'))
+        return json_wrong(in, "a comma or the closing brace is expected");
+    json_space(in);
+    if (in->p != in->end)
+        return json_wrong(in, "something stands behind the object");
+    if (!e->has_from || !e->has_rel || !e->has_to)
+        return json_wrong(in, "an edge needs from, rel and to");
+    return true;
+}
+
+const char *json_parse_edge(odb_slice line, struct json_edge *out, size_t *at)
+{
+    struct json_in in = {line.data, line.data, (const char *)line.data + line.size, NULL};
+    struct bytes name = {NULL, 0, 0};
+
+    out->has_from = out->has_rel = out->has_to = false;
+    out->has_weight = out->has_time = out->has_props = false;
+    out->prop_count = 0;
+    (void)json_edge_object(&in, out, &name);
+    *at = (size_t)(in.p - in.start) + 1;
+    bytes_free(&name);
+    return in.wrong;
+}
+
+void json_edge_free(struct json_edge *e)
+{
+    bytes_free(&e->from);
+    bytes_free(&e->rel);
+    bytes_free(&e->to);
+    for (size_t i = 0; i < 2 * TOOL_PROPS; i++)
+        bytes_free(&e->text[i]);
+}
+
+void json_add_real(struct bytes *out, double v)
+{
+    char room[40];
+
+    for (int digits = 1; digits <= 17; digits++) {
+        (void)snprintf(room, sizeof room, "%.*g", digits, v);
+        if (!(strtod(room, NULL) < v) && !(strtod(room, NULL) > v))
+            break;
+    }
+    bytes_add(out, room, strlen(room));
+}
+
+static void json_add_boxed(struct bytes *out, const char *name, odb_slice s)
+{
+    bytes_add(out, "{", 1);
+    json_add_string(out, odb_s(name));
+    bytes_add(out, ":", 1);
+    json_add_string(out, s);
+    bytes_add(out, "}", 1);
+}
+
+static void json_add_bytes(struct bytes *out, odb_slice s)
+{
+    struct bytes code = {NULL, 0, 0};
+
+    base64_encode(s, &code);
+    json_add_boxed(out, "base64", bytes_slice(&code));
+    bytes_free(&code);
+}
+
+void json_add_value(struct bytes *out, const odb_prop_value *v)
+{
+    size_t from = out->len;
+    char room[40];
+
+    switch (v->type) {
+    case ODB_PROP_NULL: bytes_add(out, "null", 4); return;
+    case ODB_PROP_BOOL:
+        bytes_add(out, v->u.boolean ? "true" : "false", v->u.boolean ? 4 : 5);
+        return;
+    case ODB_PROP_INT:
+        (void)snprintf(room, sizeof room, "%lld", (long long)v->u.integer);
+        bytes_add(out, room, strlen(room));
+        return;
+    case ODB_PROP_REAL:
+        json_add_real(out, v->u.real);
+        if (!memchr(out->p + from, '.', out->len - from) &&
+            !memchr(out->p + from, 'e', out->len - from))
+            bytes_add(out, ".0", 2); /* to be read as a real again */
+        return;
+    case ODB_PROP_TEXT:
+    case ODB_PROP_JSON:
+    case ODB_PROP_BYTES: break;
+    }
+    if (v->type == ODB_PROP_BYTES || !text_is_utf8(v->u.bytes))
+        json_add_bytes(out, v->u.bytes);
+    else if (v->type == ODB_PROP_JSON)
+        json_add_boxed(out, "json", v->u.bytes);
+    else
+        json_add_string(out, v->u.bytes);
+}
+
+#endif
 
 void json_row_free(struct json_row *r)
 {

@@ -112,10 +112,76 @@ static const struct command commands[] = {
      "  odb compact books --cf records --prefix user/\n"},
     {"flush", cmd_flush, ACCESS_CHANGE, 0, 0, "DIR [--cf NAME]",
      "write what is in the log to tables", "  odb flush books\n"},
-    {"verify", cmd_verify, ACCESS_LOOK, 0, 0, "DIR", "read and check every byte",
+#if ODB_HAS_GRAPH
+    {"graph link", cmd_graph_link, ACCESS_CREATE, 3, 3, "DIR FROM RELATION TO", "make an edge",
+     "  --weight W    a number (1)               --time T      microseconds since 1970 (now)\n"
+     "  --prop N=V    a property; repeat for more\n"
+     "  --upsert      replace weight, time and properties of an edge that is there (it is kept)\n"
+     "  --both-ways   and the same edge back     --require     both ends must have records\n\n"
+     "  odb graph link net ann knows bob --weight 0.5 --prop since=1999 --both-ways\n"},
+    {"graph unlink", cmd_graph_unlink, ACCESS_CHANGE, 1, 3, "DIR FROM RELATION TO | DIR NODE",
+     "remove an edge, or those of a node",
+     "Of a node the outgoing edges, with --in those that end there, with --both all.\n\n"
+     "  odb graph unlink net ann knows bob\n"
+     "  odb graph unlink net ann --both --rel knows,likes\n"},
+    {"graph out", cmd_graph_out, ACCESS_LOOK, 1, 1, "DIR NODE", "edges that begin at a node",
+     "Sorted by relation and then by the other node. Which edges, here and in the commands "
+     "below:\n\n"
+     "  --rel A,B,C   of these relations         --min-weight W  at least so heavy\n"
+     "  --since T     made at T or later         --until T       made before T (microseconds)\n"
+     "  --in, --both  in this direction          --limit N       at most so many\n\n"
+     "  odb graph out net ann --rel knows --json\n"},
+    {"graph in", cmd_graph_in, ACCESS_LOOK, 1, 1, "DIR NODE", "edges that end at a node",
+     "As odb graph out.\n\n  odb graph in net bob\n"},
+    {"graph walk", cmd_graph_walk, ACCESS_LOOK, 1, 4, "DIR NODE...", "what can be reached, and how",
+     "  --depth N     at most so many steps      --nodes N     at most so many nodes\n"
+     "  --edges N     read at most so many       --fanout N    follow so many from each node\n"
+     "  --heaviest    of more edges than fanout the heaviest\n"
+     "  --filter EXPR only through nodes whose records match (see odb record query)\n"
+     "  --dot         a drawing for Graphviz; else a line a node\n\n"
+     "  odb graph walk net ann --depth 3 --both\n"
+     "  odb graph walk net ann --depth 2 --dot | dot -Tsvg >ann.svg\n"},
+    {"graph path", cmd_graph_path, ACCESS_LOOK, 2, 2, "DIR FROM TO", "a shortest way",
+     "The fewest edges, or with --by-weight the least sum of 1/weight. Limits as in odb graph "
+     "walk.\n"
+     "Exit code 1: there is no way.\n\n"
+     "  odb graph path net ann zoe --rel knows --both\n"},
+    {"graph degree", cmd_graph_degree, ACCESS_LOOK, 1, 1, "DIR NODE", "count edges",
+     "  odb graph degree net ann --in\n"},
+    {"graph common", cmd_graph_common, ACCESS_LOOK, 2, 2, "DIR A B", "neighbours of both nodes",
+     "  odb graph common net ann bob --both\n"},
+    {"graph rank", cmd_graph_rank, ACCESS_LOOK, 1, 4, "DIR NODE...", "what is near, by PageRank",
+     "Where a walker is found who starts at one of the nodes and stops at each step with chance "
+     "0.15.\n"
+     "--by-weight: heavy edges are taken more often; --epsilon E: exactness (1e-6); --limit N.\n\n"
+     "  odb graph rank net ann --both --limit 10\n"},
+    {"graph histogram", cmd_graph_histogram, ACCESS_LOOK, 0, 1, "DIR [NODE]",
+     "count edges by relation", "  odb graph histogram net\n  odb graph histogram net ann --in\n"},
+    {"graph prune", cmd_graph_prune, ACCESS_CHANGE, 0, 0, "DIR", "remove edges without records",
+     "Edges of which an end has no record; --dry-run only counts, --prefix P looks at edges from "
+     "nodes\n"
+     "that begin with P only.\n\n"
+     "  odb graph prune net --dry-run\n"},
+    {"graph import", cmd_graph_import, ACCESS_CREATE, 0, 1, "DIR [FILE]",
+     "make edges from JSON lines",
+     "Weight, time and props may be missing; bytes that are not UTF-8 come as from64, rel64, "
+     "to64.\n"
+     "--batch N commits every N edges together (1000); --upsert, --both-ways, --require as in "
+     "link.\n\n"
+     "  odb graph import net <<END\n"
+     "  "
+     "{\"from\":\"ann\",\"rel\":\"knows\",\"to\":\"bob\",\"weight\":0.5,\"props\":{\"since\":1999}}"
+     "\n"
+     "  END\n"},
+    {"graph export", cmd_graph_export, ACCESS_LOOK, 0, 0, "DIR", "all edges as JSON lines",
+     "  odb graph export net --prefix user/ >edges.jsonl\n"},
+#endif
+    {"verify", cmd_verify, ACCESS_LOOK, 0, 0, "DIR [--namespaces]", "read and check every byte",
      "Checks log, manifest and all tables: checksums, order, counts. Changes nothing. Exit code 4\n"
      "and the file and offset when something is damaged.\n\n"
-     "  odb verify books && echo sound\n"},
+     "  --namespaces  and whether records, their index and the graph agree with each other\n\n"
+     "  odb verify books && echo sound\n"
+     "  odb verify books --namespaces --json\n"},
 #if ODB_HAS_RECORDS
     {"record put", cmd_record_put, ACCESS_CREATE, 0, 1,
      "DIR [FILE] [--insert-only | --update-only] [--batch N]",
@@ -199,8 +265,8 @@ static int show_help(const struct command *c)
            "Usage: odb COMMAND [OPTIONS] DIR [ARGUMENTS]\n\nCommands\n",
            odb_version());
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-13s %s\n", commands[i].name, commands[i].summary);
-    printf("  version       print the release\n\n%s\n%s\nA first walk\n"
+        printf("  %-15s %s\n", commands[i].name, commands[i].summary);
+    printf("  version         print the release\n\n%s\n%s\nA first walk\n"
            "  odb put demo.db hello world && odb get demo.db hello && odb tree demo.db\n"
            "  odb COMMAND --help has examples for each command\n",
            general_options, exit_codes);
@@ -291,6 +357,16 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
         {"--mend", &t->do_mend},
         {"--insert-only", &t->record.insert_only},
         {"--update-only", &t->record.update_only},
+        {"--namespaces", &t->do_namespaces},
+        {"--in", &t->graph.is_in},
+        {"--both", &t->graph.is_both},
+        {"--dot", &t->graph.is_dot},
+        {"--upsert", &t->graph.do_upsert},
+        {"--require", &t->graph.is_required},
+        {"--both-ways", &t->graph.is_both_ways},
+        {"--by-weight", &t->graph.by_weight},
+        {"--heaviest", &t->graph.heaviest},
+        {"--dry-run", &t->graph.dry_run},
     };
     const struct text_option texts[] = {
         {"--cf", &t->cf},
@@ -300,11 +376,19 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
         {"--ack-file", &t->ack_file},
         {"--order", &t->record.order},
         {"--segment", &t->record.segment},
+        {"--rel", &t->graph.rels},
+        {"--weight", &t->graph.weight},
+        {"--time", &t->graph.time},
+        {"--min-weight", &t->graph.min_weight},
+        {"--since", &t->graph.since},
+        {"--until", &t->graph.until},
+        {"--filter", &t->graph.filter},
+        {"--epsilon", &t->graph.epsilon},
     };
     const struct size_option sizes[] = {
-        {"--memory", &t->memory},
-        {"--limit", &t->limit},
-        {"--batch", &t->batch},
+        {"--memory", &t->memory},       {"--limit", &t->limit},       {"--batch", &t->batch},
+        {"--depth", &t->graph.depth},   {"--nodes", &t->graph.nodes}, {"--edges", &t->graph.edges},
+        {"--fanout", &t->graph.fanout},
     };
     const char *name = argv[*at], *value = *at + 1 < argc ? argv[*at + 1] : NULL;
 
@@ -334,6 +418,13 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
             ++*at;
             return EXIT_FINE;
         }
+    if (strcmp(name, "--prop") == 0) {
+        if (!value || t->graph.prop_count == TOOL_PROPS)
+            return tool_usage("--prop needs name=value, at most %d times", TOOL_PROPS);
+        t->graph.prop[t->graph.prop_count++] = value;
+        ++*at;
+        return EXIT_FINE;
+    }
     if (strcmp(name, "--durability") == 0) {
         if (!value || !parse_durability(value, &t->durability))
             return tool_usage("--durability is none, os or full");

@@ -6,6 +6,7 @@
  *     cmd_look.c     cf stats tree
  *     cmd_upkeep.c   compact flush verify
  *     cmd_record.c   record ... meta ...
+ *     cmd_graph.c    graph ...
  *     json.c text.c progress.c
  */
 #ifndef ODB_TOOL_H
@@ -55,6 +56,18 @@ struct tool_record {
     bool insert_only, update_only;
 };
 
+#define TOOL_PROPS 32
+
+/* Options of odb graph. */
+struct tool_graph {
+    const char *rels; /* --rel a,b,c */
+    const char *weight, *time, *min_weight, *since, *until, *filter, *epsilon;
+    const char *prop[TOOL_PROPS]; /* --prop name=value */
+    int prop_count;
+    uint64_t depth, nodes, edges, fanout;
+    bool is_in, is_both, do_upsert, is_required, is_both_ways, is_dot, by_weight, heaviest, dry_run;
+};
+
 enum text_form { FORM_TEXT, FORM_HEX, FORM_BASE64 };
 
 struct tool {
@@ -63,6 +76,7 @@ struct tool {
     const char *arg[4]; /* behind the directory */
     int arg_count;
     struct tool_record record;
+    struct tool_graph graph;
 
     const char *cf; /* NULL: default (or all) */
     uint64_t memory;
@@ -73,6 +87,7 @@ struct tool {
 
     const char *from, *to, *prefix;
     bool is_reverse, keys_only, do_drop, do_create, do_check, do_stats, is_tsv, do_live, do_mend;
+    bool do_namespaces;
     uint64_t limit;
     uint64_t batch;
     const char *input;    /* file of load and batch; NULL or "-": standard input */
@@ -110,6 +125,19 @@ int cmd_meta_put(struct tool *t);
 int cmd_meta_get(struct tool *t);
 int cmd_meta_list(struct tool *t);
 int cmd_meta_delete(struct tool *t);
+int cmd_graph_link(struct tool *t);
+int cmd_graph_unlink(struct tool *t);
+int cmd_graph_out(struct tool *t);
+int cmd_graph_in(struct tool *t);
+int cmd_graph_walk(struct tool *t);
+int cmd_graph_path(struct tool *t);
+int cmd_graph_degree(struct tool *t);
+int cmd_graph_common(struct tool *t);
+int cmd_graph_rank(struct tool *t);
+int cmd_graph_histogram(struct tool *t);
+int cmd_graph_prune(struct tool *t);
+int cmd_graph_import(struct tool *t);
+int cmd_graph_export(struct tool *t);
 
 /* ---- text.c ---- */
 
@@ -139,6 +167,26 @@ struct json_row {
 /* Parse one object; strict. NULL: fine; else what is wrong, and *at says in which column. */
 const char *json_parse_row(odb_slice line, struct json_row *out, size_t *at);
 void json_row_free(struct json_row *r);
+
+#if ODB_HAS_GRAPH
+/* One line of odb graph import and export: an edge. */
+struct json_edge {
+    bool has_from, has_rel, has_to, has_weight, has_time, has_props;
+    struct bytes from, rel, to;
+    double weight;
+    int64_t time_us;
+    odb_prop prop[TOOL_PROPS]; /* names and texts lie in `text` */
+    uint32_t prop_count;
+    struct bytes text[2 * TOOL_PROPS];
+};
+
+const char *json_parse_edge(odb_slice line, struct json_edge *out, size_t *at);
+void json_edge_free(struct json_edge *e);
+/* Append a value: a text, number, true, false, null; bytes as {"base64":"..."}, JSON as {"json":"..."}. */
+void json_add_value(struct bytes *out, const odb_prop_value *v);
+/* Append the shortest digits that give `v` again. */
+void json_add_real(struct bytes *out, double v);
+#endif
 /* Append a string in quotes; bytes that are not UTF-8 must not come here. */
 void json_add_string(struct bytes *out, odb_slice s);
 /* Append `"name":"..."`, or `"name64":"..."` for bytes that are not UTF-8. */

@@ -215,7 +215,125 @@ static void required_end_deleted_meanwhile_is_a_conflict(void **state)
     expect_sound(f, 0);
 }
 
+static void node_goes_with_its_record_and_edges(void **state)
+{
+    struct fixture *f = *state;
+    odb_record_draft d = odb_record_make("a", "text");
+    odb_snapshot *before = NULL;
+    odb_edge_list list;
+    odb_txn *t = NULL;
+
+    assert_ok(odb_record_put(f->db, NULL, &d, 0));
+    link_text(f, "a", "r", "b");
+    link_text(f, "c", "r", "a");
+    link_text(f, "a", "s", "a");
+    link_text(f, "b", "r", "c");
+    assert_status(odb_node_delete(f->db, NULL, odb_s("b"), ODB_MUST_EXIST), ODB_ABSENT);
+    expect_sound(f, 4); /* nothing was done */
+    assert_ok(odb_snapshot_new(f->db, &before));
+    assert_ok(odb_txn_begin(f->db, NULL, &t));
+    assert_ok(odb_node_delete(f->db, t, odb_s("a"), 0));
+    assert_status(odb_record_exists(odb_in(t), odb_s("a")), ODB_ABSENT);
+    assert_ok(odb_record_exists(odb_now(f->db), odb_s("a")));
+    odb_txn_rollback(t);
+    odb_txn_free(t);
+    expect_sound(f, 4);
+    assert_ok(odb_node_delete(f->db, NULL, odb_s("a"), ODB_MUST_EXIST));
+    assert_status(odb_record_exists(odb_now(f->db), odb_s("a")), ODB_ABSENT);
+    expect_sound(f, 1);
+    expect_in(f, "c", "b>r>c");
+    assert_ok(odb_outgoing(odb_asof(before), odb_s("a"), &list));
+    assert_int_equal(list.count, 2);
+    odb_edge_list_release(&list);
+    odb_snapshot_free(before);
+    assert_ok(odb_node_delete(f->db, NULL, odb_s("a"), 0)); /* there is none */
+}
+
+/* More edges than one commit takes, and one linked while it lasts. */
+static void large_node_is_unlinked_in_pieces(void **state)
+{
+    struct fixture *f = *state;
+    odb_record_draft d = odb_record_make("hub", "text");
+    uint64_t removed = 0;
+    char to[16];
+
+    assert_ok(odb_record_put(f->db, NULL, &d, 0));
+    for (int half = 0; half < 2; half++) {
+        for (int i = 0; i < 40000;) {
+            odb_batch *b = NULL;
+
+            assert_ok(odb_batch_new(&b));
+            for (int k = 0; k < 1000; k++, i++) {
+                odb_edge e;
+
+                (void)snprintf(to, sizeof to, "n%d", i);
+                e = odb_edge_of(odb_s(i % 3 ? "hub" : to), odb_s("r"), odb_s(i % 3 ? to : "hub"));
+                assert_ok(odb_batch_link(f->db, b, &e, NULL, 0, 0));
+            }
+            assert_ok(odb_commit(f->db, b, NULL));
+            odb_batch_free(b);
+        }
+        link_text(f, "hub", "r", "hub");
+        link_text(f, "other", "r", "n1");
+        if (half == 0) {
+            assert_ok(odb_unlink_node(f->db, NULL, odb_s("hub"), NULL, &removed));
+            assert_int_equal(removed, 40001);
+        } else {
+            assert_ok(odb_node_delete(f->db, NULL, odb_s("hub"), ODB_MUST_EXIST));
+        }
+        expect_sound(f, 1);
+    }
+}
+
 /* ---- iterators ---- */
+
+static void all_edges_are_read_page_by_page(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const want[] = {"aa>r>ba", "aa>s>ba", "ab>r>aa", "ba>r>aa"};
+    odb_edge_options opt = {.size = sizeof opt, .limit = 1};
+    char resume[100], text[40];
+    odb_edge_iter *it = NULL;
+    odb_edge e;
+    size_t count = 0;
+
+    for (size_t i = 4; i-- > 0;) {
+        odb_slice from = odb_bytes(want[i], 2), rel = odb_bytes(want[i] + 3, 1);
+
+        assert_ok(odb_link(f->db, NULL, from, rel, odb_bytes(want[i] + 5, 2)));
+    }
+    for (;; count++) {
+        odb_status st;
+
+        assert_ok(odb_edge_iter_all(odb_now(f->db), odb_bytes(NULL, 0), &opt, &it));
+        st = odb_edge_iter_next(it, &e);
+        if (st == ODB_OK) {
+            assert_true(count < 4);
+            (void)snprintf(text, sizeof text, "%.2s>%.1s>%.2s", (const char *)e.from.data,
+                           (const char *)e.rel.data, (const char *)e.to.data);
+            assert_string_equal(text, want[count]);
+            opt.resume = odb_edge_iter_resume(it);
+            memcpy(resume, opt.resume.data, opt.resume.size);
+            opt.resume.data = resume;
+            assert_status(odb_edge_iter_next(it, &e), ODB_ABSENT);
+        }
+        assert_status(odb_edge_iter_move(it, odb_s("aa")), ODB_INVALID);
+        odb_edge_iter_free(it);
+        if (st != ODB_OK)
+            break;
+    }
+    assert_int_equal(count, 4);
+    opt = (odb_edge_options){.size = sizeof opt, .match = {.direction = ODB_IN}};
+    assert_ok(odb_edge_iter_all(odb_now(f->db), odb_s("b"), &opt, &it)); /* that end so */
+    assert_ok(odb_edge_iter_next(it, &e));
+    assert_slice(e.to, "ba");
+    assert_ok(odb_edge_iter_next(it, &e));
+    assert_slice(e.rel, "s");
+    assert_status(odb_edge_iter_next(it, &e), ODB_ABSENT);
+    odb_edge_iter_free(it);
+    opt.match.direction = ODB_BOTH;
+    assert_status(odb_edge_iter_all(odb_now(f->db), odb_s("b"), &opt, &it), ODB_INVALID);
+}
 
 static void iterator_resumes_in_another_one(void **state)
 {
@@ -461,6 +579,66 @@ static void path_is_not_found_beyond_the_limits(void **state)
     }
 }
 
+static void put_record(struct fixture *f, const char *id, float importance)
+{
+    odb_record_draft d = odb_record_make(id, "text");
+
+    d.importance = importance;
+    assert_ok(odb_record_put(f->db, NULL, &d, 0));
+}
+
+static void only_nodes_that_pass_the_filter_are_reached(void **state)
+{
+    struct fixture *f = *state;
+    odb_filter *filter = NULL;
+    odb_walk walk = {.size = sizeof walk};
+    odb_slice a = odb_s("a");
+    odb_nodeset *set = NULL;
+    odb_path *path = NULL;
+    odb_scores *scores = NULL;
+
+    /* a -> low -> z, a -> high1 -> high2 -> high3 -> z, a -> none -> z */
+    put_record(f, "high1", 0.9f);
+    put_record(f, "high2", 0.9f);
+    put_record(f, "high3", 0.9f);
+    put_record(f, "low", 0.1f);
+    link_text(f, "a", "r", "low");
+    link_text(f, "low", "r", "z");
+    link_text(f, "a", "r", "high1");
+    link_text(f, "high1", "r", "high2");
+    link_text(f, "high2", "r", "high3");
+    link_text(f, "high3", "r", "z");
+    link_text(f, "a", "r", "none");
+    link_text(f, "none", "r", "z");
+    assert_ok(odb_filter_parse(odb_s("importance > 0.5"), &filter, NULL));
+    walk.node_filter = filter;
+    assert_ok(odb_walk_bfs(odb_now(f->db), &a, 1, &walk, &set));
+    assert_int_equal(odb_nodeset_count(set), 4);
+    assert_true(odb_nodeset_find(set, odb_s("low")) == SIZE_MAX);
+    assert_true(odb_nodeset_find(set, odb_s("z")) == SIZE_MAX);
+    assert_int_equal(odb_nodeset_at(set, odb_nodeset_find(set, odb_s("high3"))).depth, 3);
+    odb_nodeset_free(set);
+    for (int by_cost = 0; by_cost < 2; by_cost++) {
+        assert_ok(odb_shortest_path(odb_now(f->db), a, odb_s("z"), &walk,
+                                    by_cost ? odb_cost_by_weight : NULL, NULL, &path));
+        assert_int_equal(odb_path_length(path), 4);
+        assert_slice(odb_path_node(path, 2), "high2");
+        odb_path_free(path);
+    }
+    assert_ok(odb_pagerank(odb_now(f->db), &a, NULL, 1, NULL, &walk, &scores));
+    assert_true(odb_scores_of(scores, odb_s("high3")) > 0.5);
+    assert_int_equal(odb_scores_count(scores), 4);
+    odb_scores_free(scores);
+    /* a damaged record is no node that passes, but it is told */
+    put_text(f, fixture_cf(f, ODB_FAMILY_RECORDS), "high1", "no record");
+    assert_status(odb_walk_bfs(odb_now(f->db), &a, 1, &walk, &set), ODB_CORRUPT);
+    walk.skip_damaged = true;
+    assert_ok(odb_walk_bfs(odb_now(f->db), &a, 1, &walk, &set));
+    assert_int_equal(odb_nodeset_count(set), 1);
+    odb_nodeset_free(set);
+    odb_filter_free(filter);
+}
+
 static double negative_cost(void *arg, const odb_edge *edge)
 {
     (void)arg, (void)edge;
@@ -674,6 +852,9 @@ int main(void)
         BOTH(what_makes_no_sense_is_refused),
         BOTH(ends_may_be_required),
         BOTH(required_end_deleted_meanwhile_is_a_conflict),
+        BOTH(node_goes_with_its_record_and_edges),
+        BOTH(large_node_is_unlinked_in_pieces),
+        BOTH(all_edges_are_read_page_by_page),
         BOTH(iterator_resumes_in_another_one),
         BOTH(iterator_sees_one_moment),
         BOTH(walk_keeps_its_limits_and_says_so),
@@ -681,6 +862,7 @@ int main(void)
         BOTH(visitor_sees_all_and_may_turn_back_or_stop),
         BOTH(walk_ends_in_time),
         BOTH(path_is_not_found_beyond_the_limits),
+        BOTH(only_nodes_that_pass_the_filter_are_reached),
         BOTH(negative_costs_are_refused),
         BOTH(dangling_edges_are_pruned),
         BOTH(check_finds_every_kind_of_damage),

@@ -273,6 +273,63 @@ user_10'
     expect 1 meta get "$rec" user.agent
 fi
 
+# ---- graph ----
+if "$odb" --help | grep -q 'graph link'; then
+    net=$work/net
+    for c in link unlink out in walk path degree common rank histogram prune import export; do
+        expect 0 graph "$c" --help; says "Usage: odb graph $c"; says "odb graph $c "
+        expect 0 help graph "$c"; says "Usage: odb graph $c"
+        expect 2 graph "$c"
+    done
+    expect 2 graph; says "link unlink out"
+    expect 2 graph frobnicate; says "not 'frobnicate'"
+    expect 1 graph out "$net" ann; says "no database"
+    expect 0 graph link "$net" ann knows bob --weight 0.5 --prop since=1999 --prop why=work --time 5
+    expect 0 graph link "$net" bob knows carl --both-ways --time 6
+    expect 0 graph link "$net" ann 0x00ff bob --time 7
+    expect 2 graph link "$net" ann knows bob --weight heavy; says "heavy"
+    expect 2 graph link "$net" ann knows bob --prop nonsense; says "name=value"
+    expect 2 graph link "$net" ann knows ""; says "1 to 1024"
+    expect 1 graph link "$net" ann knows zoe --require; says "has no record"
+    expect 0 graph out "$net" ann --rel knows
+    output 'ann --knows--> bob  weight 0.5  since=1999  why="work"'
+    expect 0 graph out "$net" ann --json
+    output '{"from":"ann","rel64":"AP8=","to":"bob","weight":1,"time":7}
+{"from":"ann","rel":"knows","to":"bob","weight":0.5,"time":5,"props":{"since":1999,"why":"work"}}'
+    expect 0 graph in "$net" bob --rel knows --min-weight 0.75; output 'carl --knows--> bob'
+    expect 0 graph in "$net" bob --limit 1 --since 6; output 'ann --\x00\xff--> bob'
+    expect 0 graph degree "$net" bob --both; output 4
+    expect 0 graph walk "$net" ann --rel knows
+    output 'ann
+  bob   <-- knows -- ann
+    carl   <-- knows -- bob'
+    expect 0 graph walk "$net" ann --depth 1 --json; says "held back by --depth"
+    says '{"id":"bob","depth":1,"by":"ann","rel64":"AP8=","backward":false}'
+    expect 0 graph walk "$net" carl --in --dot; says 'digraph'; says 'n1 -> n0 [label="knows"];'
+    expect 0 graph path "$net" ann carl --by-weight
+    output 'ann --\x00\xff--> bob
+bob --knows--> carl'
+    expect 1 graph path "$net" carl ann; says "no way"
+    expect 0 graph common "$net" ann carl; output bob
+    expect 0 graph rank "$net" ann --limit 1; says "bob"
+    expect 0 graph histogram "$net"; output '3  knows
+1  \x00\xff'
+    expect 0 verify "$net" --namespaces; says "4 edges, 0 problems; 4 with an end"
+    expect 0 graph export "$net"; cp "$work/out" "$work/edges"
+    expect 0 graph import "$work/net2" "$work/edges"; says "4 edges"
+    expect 0 graph export "$work/net2"; output "$(cat "$work/edges")"
+    echo '{"from":"a","rel":"r"}' >"$work/bad"
+    expect 6 graph import "$work/net2" "$work/bad"; says "line 1"; says "needs from, rel and to"
+    echo '{"from":"a","rel":"r","to":"b","weight":"x"}' >"$work/bad"
+    expect 6 graph import "$work/net2" "$work/bad"; says "a number is expected"
+    expect 0 graph prune "$net" --dry-run; says "4 dangling"
+    expect 0 graph unlink "$net" bob --both --rel knows; output "3 edges removed"
+    expect 0 graph unlink "$net" ann 0x00ff bob
+    expect 0 verify "$net" --namespaces --json; says '{"edges":0,"problems":0,"without_record":0}'
+    expect 0 put "$net" --cf graph_forward --hex 61000172000162 01000000803f0000000000000000
+    expect 4 verify "$net" --namespaces; says "missing in the other direction"
+fi
+
 # ---- busy ----
 mkfifo "$work/pipe"
 "$odb" load "$db" "$work/pipe" --tsv >/dev/null 2>&1 &
