@@ -130,7 +130,7 @@ uint64_t bench_disk_bytes(const char *dir, const char *suffix)
 
         if (ends_so(e->d_name, suffix) && fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
             S_ISREG(st.st_mode))
-            sum += (uint64_t)st.st_blocks * 512;
+            sum += suffix ? (uint64_t)st.st_size : (uint64_t)st.st_blocks * 512;
     }
     (void)closedir(d);
     return sum;

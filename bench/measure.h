@@ -31,7 +31,8 @@ void bench_wait_quiet(void);
 void bench_peak_reset(void);
 uint64_t bench_peak_memory(void);
 
-/* Bytes the files of a directory take on disk, those of files whose name ends so; NULL: of all. */
+/* Bytes the files of a directory take on disk, room set aside included. With a suffix, the length of
+ * the files whose name ends so instead. */
 uint64_t bench_disk_bytes(const char *dir, const char *suffix);
 
 /* Remove a directory and everything in it. Only directories whose last part begins with "bench-" are
