@@ -15,6 +15,11 @@
 #include "wal/record.h"
 #include "wal/segment.h"
 
+#include "api/odb_models.h"
+#if ODB_HAS_RECORDS
+#include "records/view.h"
+#endif
+
 static const char *seed_root;
 
 static void seed(const char *target, const char *name, odb_slice head, odb_slice bytes)
@@ -333,6 +338,48 @@ static void seed_database(void)
     sim_free(t.os);
 }
 
+/* The other corpora of records are text, or short enough to be written by hand: they stay as they are. */
+static void records_seeds(void)
+{
+#if ODB_HAS_RECORDS
+    odb_prop props[] = {odb_prop_text("lang", "en"),
+                        odb_prop_int("n", -5),
+                        odb_prop_real("x", 1.5),
+                        odb_prop_bool("b", true),
+                        odb_prop_null("z"),
+                        odb_prop_json("j", "[1]"),
+                        odb_prop_bytes("raw", odb_bytes("\0\xff", 2))};
+    odb_field fields[] = {{ODB_FIELD_PARENT, {ODB_PROP_BYTES, {.bytes = {"doc", 3}}}},
+                          {ODB_FIELD_CHUNK_COUNT, {ODB_PROP_INT, {.integer = 7}}},
+                          {ODB_FIELD_APPLICATION, {ODB_PROP_REAL, {.real = 2}}}};
+    struct rec_spec spec = {.kind = 3,
+                            .flags = REC_FLAG_VECTOR,
+                            .timestamp = 1,
+                            .importance = 1,
+                            .content = odb_s("content"),
+                            .fields = fields,
+                            .field_count = 3};
+    struct buf block = {0}, bytes = {0};
+
+    FUZZ_REQUIRE(rec_spec_write(&bytes, &spec) == ODB_OK);
+    seed("record_view", "fields", seed_none(), buf_slice(&bytes));
+    for (size_t n = 0; n <= sizeof props / sizeof *props; n += n ? 6 : 1) {
+        buf_reset(&block);
+        FUZZ_REQUIRE(rec_props_append(&block, props, n) == ODB_OK);
+        seed("record_props",
+             n == 0   ? "none"
+             : n == 1 ? "one"
+                      : "all",
+             seed_none(), buf_slice(&block));
+    }
+    spec.props = buf_slice(&block);
+    FUZZ_REQUIRE(rec_spec_write(&bytes, &spec) == ODB_OK);
+    seed("record_view", "all", seed_none(), buf_slice(&bytes));
+    buf_release(&block);
+    buf_release(&bytes);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -350,5 +397,6 @@ int main(int argc, char **argv)
     seed_edit();
     seed_manifest();
     seed_database();
+    records_seeds();
     return 0;
 }
