@@ -35,7 +35,8 @@ static void expect_content(struct fixture *f, const char *id, const char *conten
     odb_record_free(r);
 }
 
-static void expect_related(struct fixture *f, const char *id, const char *relation, const char *want)
+static void expect_related(struct fixture *f, const char *id, const char *relation,
+                           const char *want)
 {
     odb_id_list ids;
 
