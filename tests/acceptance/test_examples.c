@@ -138,7 +138,7 @@ static void memory_agent(void **state)
     expect_search(f, "work and career", work, work_at, 2);
     expect_search(f, "hobbies and interests", hobby, hobby_at, 3);
 
-    assert_ok(odb_filter_parse("importance > 0.8", &important, NULL));
+    assert_ok(odb_filter_parse(odb_s("importance > 0.8"), &important, NULL));
     scan.prefix = odb_s("mem");
     scan.filter = important;
     assert_ok(odb_record_scan(odb_now(f->db), &scan, &it));

@@ -49,18 +49,20 @@ static bool note_family(void *arg, const odb_op *op)
 {
     struct watched *now = arg;
 
-    if (op->cf_id == now->records)
+    if (op->family == now->records)
         now->whole++;
-    if (op->cf_id == now->vectors)
+    if (op->family == now->vectors)
         now->halves++;
     return true;
 }
 
 static void watch_commit(void *arg, const odb_commit_info *commit)
 {
-    struct watched *w = arg, now = {w->records, w->vectors, 0, 0};
+    struct watched *w = arg, now = *w;
 
-    if (odb_batch_each(commit->batch, note_family, &now) != ODB_OK || now.whole != now.halves)
+    now.whole = now.halves = 0;
+    odb_batch_each(commit->batch, note_family, &now);
+    if (now.whole != now.halves)
         w->halves++;
     else if (now.whole)
         w->whole++;
