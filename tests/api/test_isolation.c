@@ -519,7 +519,7 @@ static void P12_histories_show_no_forbidden_anomaly(void **state)
     uint64_t txns = env_number("ODB_ISOLATION_TXNS", 0);
 
     /* Given a number, four in five go to the LSM tree; else as many as a test may take. */
-    txns = txns ? (f->is_lsm ? txns / 5 * 4 : txns / 5) : 60000;
+    txns = txns ? (f->is_lsm ? txns / 5 * 4 : txns / 5) : 30000;
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         const struct mode *m = &modes[i];
         enum iso_anomaly worst = m->opt.isolation == ODB_SERIALIZABLE ? ISO_FINE : ISO_G2;
