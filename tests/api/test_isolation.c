@@ -21,6 +21,7 @@
 #define KEYS       48
 #define ROUND_TXNS 1600 /* of all threads */
 #define SCAN_KEYS  6
+#define LANES      3 /* transactions a thread has under way at once */
 #define LIST_MAX   4096
 
 /* ==== a backend that checks nothing: the checker must notice ==== */
@@ -160,36 +161,50 @@ static odb_status scan(struct thread *t, odb_txn *txn, struct iso_txn *log, uint
     return st;
 }
 
-static void run_one(struct thread *t, odb_txn *txn, uint32_t no)
+/* One transaction under way. A thread has several and goes on with any of them, so that they overlap
+ * as they would on many processors, whatever this machine has. */
+struct lane {
+    odb_txn *txn;
+    struct iso_txn *log; /* NULL: none */
+    uint32_t no, left, appends;
+};
+
+static odb_status lane_begin(struct thread *t, struct lane *l, uint32_t no)
+{
+    l->no = no;
+    l->log = &t->run->txn[no];
+    l->left = 1 + throw_dice(t, 4);
+    l->appends = 0;
+    l->log->process = t->no;
+    l->log->op_count = 0;
+    l->log->state = ISO_BEGUN;
+    l->log->begin = atomic_fetch_add(&t->run->clock, 1);
+    return odb_txn_reset(l->txn);
+}
+
+static odb_status lane_step(struct thread *t, struct lane *l)
+{
+    uint32_t what = throw_dice(t, 10), key = throw_dice(t, 4) ? throw_dice(t, KEYS) : 0;
+
+    l->left--;
+    if (what == 0 && l->log->op_count + SCAN_KEYS + 4 <= ISO_OPS)
+        return scan(t, l->txn, l->log, throw_dice(t, KEYS - SCAN_KEYS));
+    return touch(t, l->txn, l->log, key, what < 6 ? iso_id(l->no, l->appends++) : 0);
+}
+
+static void lane_end(struct thread *t, struct lane *l, odb_status st)
 {
     struct run *r = t->run;
-    struct iso_txn *log = &r->txn[no];
-    uint32_t steps = 1 + throw_dice(t, 4), appends = 0;
-    odb_status st = ODB_OK;
 
-    log->process = t->no;
-    log->op_count = 0;
-    log->state = ISO_BEGUN;
-    log->begin = atomic_fetch_add(&r->clock, 1);
-    st = odb_txn_reset(txn);
-    for (uint32_t i = 0; i < steps && st == ODB_OK; i++) {
-        uint32_t what = throw_dice(t, 10), key = throw_dice(t, 4) ? throw_dice(t, KEYS) : 0;
-
-        if (what == 0 && log->op_count + SCAN_KEYS + 4 <= ISO_OPS)
-            st = scan(t, txn, log, throw_dice(t, KEYS - SCAN_KEYS));
-        else
-            st = touch(t, txn, log, key, what < 6 ? iso_id(no, appends++) : 0);
-        if (throw_dice(t, 3) == 0)
-            (void)sched_yield(); /* so that transactions overlap, also on few processors */
-    }
     if (st == ODB_OK && throw_dice(t, 50) == 0) {
         st = ODB_CANCELLED;
-        (void)odb_txn_rollback(txn);
+        (void)odb_txn_rollback(l->txn);
     }
     if (st == ODB_OK)
-        st = odb_txn_commit(txn, NULL);
-    log->end = atomic_fetch_add(&r->clock, 1);
-    log->state = st == ODB_OK ? ISO_COMMITTED : ISO_ABORTED;
+        st = odb_txn_commit(l->txn, NULL);
+    l->log->end = atomic_fetch_add(&r->clock, 1);
+    l->log->state = st == ODB_OK ? ISO_COMMITTED : ISO_ABORTED;
+    l->log = NULL;
     if (st != ODB_OK && st != ODB_CANCELLED)
         atomic_fetch_add(odb_txn_should_retry(st) ? &r->conflicts : &r->failures, 1);
 }
@@ -198,16 +213,33 @@ static void *thread_run(void *arg)
 {
     struct thread *t = arg;
     odb_txn_options opt = t->run->opt;
-    odb_txn *txn = NULL;
+    struct lane lane[LANES] = {{NULL, NULL, 0, 0, 0}};
+    uint32_t lanes, next = t->from, busy = 0;
 
     opt.is_pessimistic |= t->run->is_mixed && t->no % 2;
-    if (odb_txn_begin(t->run->db, &opt, &txn) != ODB_OK) {
-        atomic_fetch_add(&t->run->failures, 1);
-        return NULL;
+    lanes = opt.is_pessimistic ? 1 : LANES; /* a thread that waits for itself waits long */
+    for (uint32_t i = 0; i < lanes; i++)
+        if (odb_txn_begin(t->run->db, &opt, &lane[i].txn) != ODB_OK) {
+            atomic_fetch_add(&t->run->failures, 1);
+            next = t->to;
+        }
+    while (next < t->to || busy) {
+        struct lane *l = &lane[throw_dice(t, lanes)];
+        odb_status st;
+
+        if (!l->log && next == t->to)
+            continue;
+        busy += !l->log;
+        st = l->log ? lane_step(t, l) : lane_begin(t, l, next++);
+        if (st != ODB_OK || l->left == 0) {
+            lane_end(t, l, st);
+            busy--;
+        }
+        if (throw_dice(t, opt.is_pessimistic ? 16 : 256) == 0)
+            (void)sched_yield();
     }
-    for (uint32_t i = t->from; i < t->to; i++)
-        run_one(t, txn, i);
-    odb_txn_free(txn);
+    for (uint32_t i = 0; i < lanes; i++)
+        odb_txn_free(lane[i].txn);
     return NULL;
 }
 
@@ -494,23 +526,23 @@ struct mode {
 };
 
 static const struct mode modes[] = {
-    {"SNAPSHOT", {.size = sizeof(odb_txn_options)}, false, 30},
+    {"SNAPSHOT", {.size = sizeof(odb_txn_options)}, false, 37},
     {"SERIALIZABLE", {.size = sizeof(odb_txn_options), .isolation = ODB_SERIALIZABLE}, false, 40},
     {"SNAPSHOT, locks",
      {.size = sizeof(odb_txn_options), .is_pessimistic = true, .lock_wait_ms = 50},
      false,
-     10},
+     6},
     {"SERIALIZABLE, locks",
      {.size = sizeof(odb_txn_options),
       .isolation = ODB_SERIALIZABLE,
       .is_pessimistic = true,
       .lock_wait_ms = 50},
      false,
-     10},
+     6},
     {"SERIALIZABLE, half with locks",
      {.size = sizeof(odb_txn_options), .isolation = ODB_SERIALIZABLE, .lock_wait_ms = 50},
      true,
-     10},
+     6},
 };
 
 static void P12_histories_show_no_forbidden_anomaly(void **state)
@@ -713,7 +745,7 @@ static odb_status bank_body(odb_txn *t, void *arg)
     st = odb_iter_status(it);
     odb_iter_free(it);
     assert_true(st != ODB_OK || sum == ACCOUNTS * 100);
-    if (play_dice(p, 4) == 0)
+    if (play_dice(p, 32) == 0)
         (void)sched_yield();
     if (st == ODB_OK)
         st = number_get(t, 'b', from, &a);
@@ -736,7 +768,7 @@ static odb_status ring_body(odb_txn *t, void *arg)
         st = number_get(t, 'r', b, &c);
     if (st == ODB_OK)
         st = number_get(t, 'r', c, &d);
-    if (play_dice(p, 4) == 0)
+    if (play_dice(p, 32) == 0)
         (void)sched_yield();
     if (st == ODB_OK)
         st = number_put(t, 'r', a, c);
@@ -755,7 +787,7 @@ static odb_status fork_body(odb_txn *t, void *arg)
     if (what < 2)
         return number_put(t, 'f', pair * 2 + what, 1);
     st = number_get(t, 'f', pair * 2, &x);
-    if (play_dice(p, 4) == 0)
+    if (play_dice(p, 32) == 0)
         (void)sched_yield();
     other = number_get(t, 'f', pair * 2 + 1, &y);
     if ((st != ODB_OK && st != ODB_ABSENT) || (other != ODB_OK && other != ODB_ABSENT))
