@@ -27,8 +27,9 @@
 #include "base/hash.h"
 #include "sstable/frame.h"
 
-#define TABLE_STACK  ((size_t)8 << 10)   /* frames up to this are read through the stack */
-#define TABLE_WINDOW ((size_t)256 << 10) /* one request of a scan */
+#define TABLE_STACK      ((size_t)8 << 10)   /* frames up to this are read through the stack */
+#define TABLE_WINDOW     ((size_t)256 << 10) /* one request of a scan, */
+#define TABLE_WINDOW_MIN ((size_t)32 << 10)  /* and of a scan of a small table */
 
 odb_status table_corrupt(const struct sst_table *t, uint64_t off, const char *what)
 {
@@ -319,23 +320,35 @@ odb_status table_load(struct sst_table *t, uint32_t no, bool verify, struct sst_
 
 /* ---- scans ---- */
 
+/* What a scan reads at a time. Whoever has small tables has little memory, and a merge keeps a window
+ * for each table of level 0. */
+static size_t table_window(const struct sst_table *t)
+{
+    uint64_t len = t->footer.filter_off / 8;
+
+    return len < TABLE_WINDOW_MIN ? TABLE_WINDOW_MIN
+           : len < TABLE_WINDOW   ? (size_t)len
+                                  : TABLE_WINDOW;
+}
+
 /* Have the frame of block `no` in the window, with as much as a request takes of what comes next. */
 static odb_status table_scan_fill(struct sst_table *t, struct table_scan *s, uint32_t no,
                                   bool is_backward)
 {
     uint64_t begin = t->index.block_off[no], end = t->index.block_off[no + 1];
     uint64_t data_end = t->footer.filter_off;
+    size_t window = table_window(t);
     odb_status st;
 
     if (begin >= s->window_off && end <= s->window_off + s->window.len)
         return ODB_OK;
     if (end - begin > FRAME_RAW_MAX)
         return table_corrupt(t, begin, "a block is over the limit");
-    if (end - begin < TABLE_WINDOW) {
+    if (end - begin < window) {
         if (is_backward)
-            begin = end - SST_HEADER_LEN > TABLE_WINDOW ? end - TABLE_WINDOW : SST_HEADER_LEN;
+            begin = end - SST_HEADER_LEN > window ? end - window : SST_HEADER_LEN;
         else
-            end = data_end - begin > TABLE_WINDOW ? begin + TABLE_WINDOW : data_end;
+            end = data_end - begin > window ? begin + window : data_end;
     }
     buf_reset(&s->window);
     st = buf_reserve(&s->window, (size_t)(end - begin));
@@ -348,9 +361,9 @@ static odb_status table_scan_fill(struct sst_table *t, struct table_scan *s, uin
     s->bytes_read += s->window.len;
     /* The descriptor is meant for random reads: ask by hand for what this walk needs next. */
     if (!is_backward && end < data_end)
-        os_read_ahead(t->file, end, TABLE_WINDOW);
-    else if (is_backward && begin > SST_HEADER_LEN + TABLE_WINDOW)
-        os_read_ahead(t->file, begin - TABLE_WINDOW, TABLE_WINDOW);
+        os_read_ahead(t->file, end, window);
+    else if (is_backward && begin > SST_HEADER_LEN + window)
+        os_read_ahead(t->file, begin - window, window);
     return ODB_OK;
 }
 
