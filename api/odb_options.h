@@ -50,8 +50,8 @@ typedef struct odb_options {
 
     /* Memory for write buffers, cached blocks, indexes and filters together, bytes. Sizes every
      * field below that is left 0: a sixteenth for each write buffer (at most 128 MiB), the half less
-     * 4 MiB (at least a quarter) for the cache, and file, log and worker numbers to match. At least 1 MiB. 0: no common limit; the defaults
-     * named below hold. */
+     * 7 MiB (at least a quarter) for the cache, and file, log and worker numbers to match. At least
+     * 1 MiB. 0: no common limit; the defaults named below hold. */
     uint64_t memory_budget;
     odb_durability durability; /* of writes that do not say. Default ODB_DURABLE_OS */
 

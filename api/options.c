@@ -110,7 +110,7 @@ static void options_divide(odb_options *o)
     if (!b)
         return;
     default_u64(&o->write_buffer_size, clamp_u64(b / 16, 64 * KB, 128 * MB));
-    default_u64(&o->cache_size, b / 2 - (b / 4 < 4 * MB ? b / 4 : 4 * MB));
+    default_u64(&o->cache_size, b / 2 - (b / 4 < 7 * MB ? b / 4 : 7 * MB));
     default_u64(&o->target_file_size, clamp_u64(o->write_buffer_size / 2, 256 * KB, 64 * MB));
     default_u64(&o->level_base_size, 4 * o->target_file_size);
     default_u32(&o->ring_size, clamp_u64(floor_pow2(b / 64), 64 * KB, MB));

@@ -29,7 +29,7 @@
 
 #define TABLE_STACK      ((size_t)8 << 10)   /* frames up to this are read through the stack */
 #define TABLE_WINDOW     ((size_t)256 << 10) /* one request of a scan, */
-#define TABLE_WINDOW_MIN ((size_t)32 << 10)  /* and of a scan of a small table */
+#define TABLE_WINDOW_MIN ((size_t)16 << 10)  /* and of a scan of a small table */
 
 odb_status table_corrupt(const struct sst_table *t, uint64_t off, const char *what)
 {
@@ -324,7 +324,7 @@ odb_status table_load(struct sst_table *t, uint32_t no, bool verify, struct sst_
  * for each table of level 0. */
 static size_t table_window(const struct sst_table *t)
 {
-    uint64_t len = t->footer.filter_off / 8;
+    uint64_t len = t->footer.filter_off / 16;
 
     return len < TABLE_WINDOW_MIN ? TABLE_WINDOW_MIN
            : len < TABLE_WINDOW   ? (size_t)len
