@@ -233,6 +233,30 @@ static const struct command commands[] = {
     {"meta delete", cmd_meta_delete, ACCESS_CHANGE, 1, 1, "DIR NAME", "delete a metadata document",
      "  odb meta delete notes user.agent\n"},
 #endif
+#if ODB_HAS_VECTOR
+    {"vector search", cmd_vector_search, ACCESS_LOOK, 1, 2,
+     "DIR ID|'[X,Y,...]' [FILTER] [--limit K] [--prefix P]", "print the nearest vectors",
+     "Nearest to the vector stored under ID, or to the numbers given; distance, tabulator, id. "
+     "FILTER\n"
+     "is a condition on records, as of odb record query.\n\n"
+     "  --limit K   so many (10)             --prefix P  ids that begin with P\n"
+     "  --check     look through all         --stats     tell how it was found\n\n"
+     "  odb vector search notes n1 'importance >= 0.5' --limit 5\n"},
+    {"vector stats", cmd_vector_stats, ACCESS_LOOK, 0, 0, "DIR", "print figures of the vectors",
+     "  odb vector stats notes --json\n"},
+    {"vector verify", cmd_vector_verify, ACCESS_LOOK, 0, 0, "DIR [--limit N]",
+     "compare vectors and graph, measure recall",
+     "Checks that every vector has its node and every node its vector, that all can be reached, "
+     "and\n"
+     "how many of the ten nearest a search finds, from N samples (100). Exit code 4 when they "
+     "disagree.\n\n"
+     "  odb vector verify notes\n"},
+    {"vector rebuild", cmd_vector_rebuild, ACCESS_CHANGE, 0, 0, "DIR", "build the graph anew",
+     "  odb vector rebuild notes\n"},
+    {"vector bulk", cmd_vector_bulk, ACCESS_CREATE, 0, 1, "DIR [FILE]", "load many vectors",
+     "Lines are an id, a tabulator, and numbers between blanks or commas.\n\n"
+     "  odb vector bulk notes vectors.tsv\n"},
+#endif
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

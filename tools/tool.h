@@ -7,6 +7,7 @@
  *     cmd_upkeep.c   compact flush verify
  *     cmd_record.c   record ... meta ...
  *     cmd_graph.c    graph ...
+ *     cmd_vector.c   vector ...
  *     json.c text.c progress.c
  */
 #ifndef ODB_TOOL_H
@@ -138,6 +139,11 @@ int cmd_graph_histogram(struct tool *t);
 int cmd_graph_prune(struct tool *t);
 int cmd_graph_import(struct tool *t);
 int cmd_graph_export(struct tool *t);
+int cmd_vector_search(struct tool *t);
+int cmd_vector_stats(struct tool *t);
+int cmd_vector_verify(struct tool *t);
+int cmd_vector_rebuild(struct tool *t);
+int cmd_vector_bulk(struct tool *t);
 
 /* ---- text.c ---- */
 

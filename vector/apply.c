@@ -427,9 +427,7 @@ odb_status vec_flush(struct vec_index *ix)
         retire_gone(ix);
         ix->last_flush_ns = os_now_ns(ix->os);
         atomic_fetch_add_explicit(&ix->flushes, 1, memory_order_relaxed);
-    } else if (st == ODB_READONLY && ix->failed == ODB_OK && !ix->dirty.is_all) {
-        /* Opened so, or stopped by a failure that odb_resume may end: what is noted stays noted. */
-    }
+    } /* else what is noted stays noted */
     ix->failed = st;
     return st;
 }

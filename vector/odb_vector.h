@@ -31,6 +31,8 @@
 
 #include "api/odb_db.h"
 #include "api/odb_txn.h"
+#include "graph/odb_graph.h"
+#include "records/odb_filter.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -148,6 +150,7 @@ typedef struct odb_vec_search {
      * through a transaction searched in). */
     bool (*filter)(void *arg, odb_slice id);
     void *filter_arg;
+    const odb_filter *records;   /* only ids whose record is meant; what has no record is not */
     uint64_t max_visit;          /* distances to compute at most; 0: no limit */
     uint32_t time_limit_ms;      /* 0: none */
     bool diverse;                /* choose for difference, too (maximal marginal relevance): */
@@ -190,6 +193,93 @@ ODB_API void odb_vec_hits_free(odb_vec_hits *hits);
 
 /* The distance of two vectors of `dim` numbers, smaller is nearer. */
 ODB_API float odb_distance(const float *a, const float *b, uint32_t dim, odb_metric metric);
+
+/* ==== together with records and edges, at one moment ==== */
+
+/* What came of odb_recall_run(): why a record is where it is. All parts are 0 to 1. */
+typedef struct odb_recalled {
+    odb_slice id;     /* good as long as the result */
+    float score;      /* the weighted sum of the parts */
+    float similarity; /* of its vector, see below; 0: it has none */
+    float importance;
+    float recency;   /* 2^(-age / half-life) */
+    float proximity; /* 2^-steps from the nearest context node; 0: not within reach */
+} odb_recalled;
+
+typedef struct odb_recall {
+    size_t size;        /* sizeof(odb_recall) */
+    uint32_t k;         /* results. Default 10 */
+    const float *query; /* NULL: similarity does not count */
+    uint32_t dim;
+    const odb_filter *filter; /* only these records */
+    /* Weights, not negative. All 0: 1, 1, 1 and, with a context, 1. */
+    float w_similarity, w_importance, w_recency, w_proximity;
+    double half_life_s;       /* Default: a week */
+    int64_t now_us;           /* microseconds since 1970; 0: now */
+    const odb_slice *context; /* nodes whose neighbourhood counts as near */
+    size_t context_count;
+    const odb_walk
+        *walk; /* how far that reaches. Default: both directions, two steps, 10,000 nodes */
+    uint32_t candidates; /* from each of the four sources at first. Default 4 k, at least 64 */
+    bool prove;          /* take more from the sources until nothing unseen can win */
+} odb_recall;
+
+typedef struct odb_recall_hits odb_recall_hits;
+
+/* The k records of the highest score. Candidates come from four sources: the most similar vectors, the
+ * newest records, the most important ones, and the context's neighbourhood. Similarity is 1 / (1 +
+ * distance) for L2, 1 - distance / 2 for cosine, 1 / (1 + e^distance) for the inner product.
+ * *proven (may be NULL): no record that was not looked at can have a higher score than the last one
+ * returned. With `prove` it is true on ODB_OK unless a limit of the walk or a missing index of records
+ * stands in the way. */
+ODB_API ODB_MUST_CHECK odb_status odb_recall_run(odb_at at, const odb_recall *how,
+                                                 odb_recall_hits **out, bool *proven);
+ODB_API size_t odb_recall_hits_count(const odb_recall_hits *hits);
+ODB_API odb_recalled odb_recall_hits_at(const odb_recall_hits *hits, size_t i);
+/* NULL is fine. */
+ODB_API void odb_recall_hits_free(odb_recall_hits *hits);
+
+/* Search among the nodes that a walk from `centre` reaches (the centre included). `walk` NULL: along all
+ * outgoing edges, without limits. */
+ODB_API ODB_MUST_CHECK odb_status odb_vec_find_near(odb_at at, const odb_slice *centre,
+                                                    size_t centre_count, const odb_walk *walk,
+                                                    const float *query, uint32_t dim,
+                                                    const odb_vec_search *how, odb_vec_hits **out);
+
+typedef struct odb_rag {
+    size_t size;                 /* sizeof(odb_rag) */
+    const odb_vec_search *seeds; /* NULL: the ten nearest */
+    const odb_walk *expand;      /* NULL: both directions, two steps, 1,000 nodes */
+    float hop_decay;             /* 0 to 1. Default 0.5 */
+    uint32_t max_nodes;          /* of the result, the best. Default 100 */
+} odb_rag;
+
+typedef struct odb_rag_node {
+    odb_slice id;     /* good as long as the subgraph */
+    float score;      /* hop_decay^depth times the greater of two similarities: of the seed it was
+                         reached from, and its own */
+    float similarity; /* its own; 0: it has no vector */
+    uint32_t depth;   /* 0: a seed */
+} odb_rag_node;
+
+typedef struct odb_rag_edge {
+    size_t from, to; /* numbers of nodes */
+    odb_slice rel;   /* good as long as the subgraph */
+    float weight;
+} odb_rag_edge;
+
+typedef struct odb_subgraph odb_subgraph;
+
+/* The nearest vectors, what is linked to them, and how: nodes by falling score, and all edges between
+ * them that the walk has seen. */
+ODB_API ODB_MUST_CHECK odb_status odb_graphrag(odb_at at, const float *query, uint32_t dim,
+                                               const odb_rag *how, odb_subgraph **out);
+ODB_API size_t odb_subgraph_node_count(const odb_subgraph *g);
+ODB_API odb_rag_node odb_subgraph_node(const odb_subgraph *g, size_t i);
+ODB_API size_t odb_subgraph_edge_count(const odb_subgraph *g);
+ODB_API odb_rag_edge odb_subgraph_edge(const odb_subgraph *g, size_t i);
+/* NULL is fine. */
+ODB_API void odb_subgraph_free(odb_subgraph *g);
 
 /* ==== upkeep ==== */
 

@@ -28,6 +28,7 @@ struct job {
     const odb_vec_search *how;
     size_t k, ef;
     uint64_t moment, until_ns;
+    int64_t now_us;
     struct vec_list masked; /* nodes ended by the transaction itself, sorted */
     bool all_visible;       /* no node in the graph is hidden from this moment */
     odb_vec_search_stats stats;
@@ -37,7 +38,19 @@ struct job {
 
 static bool job_filtered(const struct job *j)
 {
-    return j->how->prefix.size || j->how->filter;
+    return j->how->prefix.size || j->how->filter || j->how->records;
+}
+
+static bool record_passes(struct job *j, odb_slice id)
+{
+    odb_record *r;
+    bool passes;
+
+    if (odb_record_get(j->at, id, &r) != ODB_OK)
+        return false; /* none, or one that cannot be read: not meant */
+    passes = odb_filter_matches(j->how->records, r, j->now_us);
+    odb_record_free(r);
+    return passes;
 }
 
 static bool id_passes(struct job *j, odb_slice id)
@@ -46,10 +59,11 @@ static bool id_passes(struct job *j, odb_slice id)
 
     if (prefix.size && (id.size < prefix.size || memcmp(id.data, prefix.data, prefix.size) != 0))
         return false;
-    if (!j->how->filter)
+    if (!j->how->filter && !j->how->records)
         return true;
     j->stats.filtered++;
-    return j->how->filter(j->how->filter_arg, id);
+    return (!j->how->filter || j->how->filter(j->how->filter_arg, id)) &&
+           (!j->how->records || record_passes(j, id));
 }
 
 static int compare_slots(const void *x, const void *y)
@@ -615,6 +629,7 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
         j.ef = j.k;
     if (h->how.time_limit_ms)
         j.until_ns = os_now_ns(ix->os) + (uint64_t)h->how.time_limit_ms * 1000000;
+    j.now_us = (int64_t)os_wall_us(ix->os);
     st = odb_sequence(at, &j.moment);
     if (st != ODB_OK)
         return st;
@@ -627,7 +642,8 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
     if (at.txn)
         st = note_masked(&j);
     /* What is read beside memory must be of the same moment. */
-    if (st == ODB_OK && at.db && !at.snapshot && !at.txn && atomic_load(&ix->form) != VEC_F32) {
+    if (st == ODB_OK && at.db && !at.snapshot && !at.txn &&
+        (atomic_load(&ix->form) != VEC_F32 || h->how.records)) {
         st = odb_snapshot_new(at.db, &snapshot);
         if (st == ODB_OK) {
             j.at = odb_asof(snapshot);

@@ -446,7 +446,7 @@ odb_status odb_vec_verify(odb_db *db, uint32_t sample, odb_vec_report *out)
     }
     os_mutex_lock(&v.ix->write_lock); /* what is stored and what is linked stay together */
     st = vec_flush(v.ix);
-    if (st == ODB_OK)
+    if (st == ODB_OK || st == ODB_READONLY) /* what is stored can be looked at all the same */
         st = odb_snapshot_new(db, &snapshot);
     v.at = odb_asof(snapshot);
     v.words = (size_t)atomic_load(&v.ix->a.slot_count) / 64 + 1;

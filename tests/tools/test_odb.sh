@@ -186,6 +186,30 @@ if LC_ALL=C.UTF-8 locale charmap 2>/dev/null | grep -q UTF-8; then
     LC_ALL=C.UTF-8 expect 0 tree "$db"; says "█"
 fi
 
+# ---- vectors ----
+if "$odb" --help | grep -q 'vector bulk'; then
+    vec=$work/vec
+    for c in search stats verify rebuild bulk; do
+        expect 0 vector $c --help; says "Usage: odb vector $c"; says "odb vector $c "
+        expect 2 vector $c
+    done
+    printf 'a\t1 0 0\nb\t0.9, 0.1, 0\nc\t[0 1 0]\n' >"$work/vectors"
+    expect 0 vector bulk "$vec" "$work/vectors"
+    expect 0 vector search "$vec" a --limit 1; output '0.141421	b'
+    expect 0 vector search "$vec" '[0,1,0]' --limit 1 --json; output '{"id":"c","distance":0}'
+    expect 2 vector search "$vec" '[0,1]'; says "dimension 2"
+    expect 1 vector search "$vec" nobody
+    expect 0 vector verify "$vec"; says "recall@10 1.0000"
+    expect 0 vector stats "$vec" --json; says '"live":3'
+    expect 0 vector rebuild "$vec"
+    printf 'd\t1 2\n' >"$work/vectors"
+    expect 6 vector bulk "$vec" "$work/vectors"; says "line 1"
+    printf 'd 1 2 3\n' >"$work/vectors"
+    expect 6 vector bulk "$vec" "$work/vectors"; says "line 1"
+    expect 0 delete "$vec" --cf vector_index M
+    expect 0 vector verify "$vec"
+fi
+
 # ---- records and metadata ----
 if "$odb" --help | grep -q 'record put'; then
     rec=$work/rec

@@ -1,0 +1,460 @@
+/* bench/vector.c -- odb-bench-vector: vectors through the public calls, beside hnswlib in the same run.
+ *
+ *     odb-bench-vector DIR [--dim D] [--count N] [--form f32|f16|i8] [--queries Q] [--threads T]
+ *                      [--skip-hnswlib] [--json]
+ *
+ * Data: unit vectors in clusters, of 32 inner dimensions with noise; the same for both. hnswlib gets the
+ * same m and ef_construction and is compiled for this processor. Both search with one thread; times are
+ * processor time of the process, best of three. Recall is against a scan through all.
+ */
+#include <math.h>
+#include <opendb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef BENCH_HNSWLIB
+#include "bench/hnswlib.h"
+#endif
+
+#define INNER    32
+#define CLUSTERS 200
+#define K        10
+#define M        16
+#define EF_BUILD 200
+
+static const uint32_t efs[] = {20, 40, 80, 120, 160, 240, 320};
+#define EFS (sizeof efs / sizeof *efs)
+
+struct point {
+    double recall, qps;
+};
+
+static double seconds(clockid_t clock)
+{
+    struct timespec t;
+
+    (void)clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static uint64_t chance = 42;
+
+static uint64_t next_random(void)
+{
+    uint64_t z = chance += 0x9e3779b97f4a7c15u;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+static float gauss(void)
+{
+    double u = ((double)(next_random() >> 11) + 0.5) / 9007199254740992.0;
+    double v = (double)(next_random() >> 11) / 9007199254740992.0;
+
+    return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
+}
+
+static void *room(size_t count, size_t size)
+{
+    void *p = malloc(count * size + 64);
+
+    if (!p) {
+        fprintf(stderr, "no memory\n");
+        exit(1);
+    }
+    return p;
+}
+
+static float *make_data(size_t n, size_t dim)
+{
+    float *x = room(n * dim, sizeof *x), *spread = room(dim * INNER, sizeof *spread);
+    float *centre = room(CLUSTERS * INNER, sizeof *centre);
+
+    for (size_t i = 0; i < dim * INNER; i++)
+        spread[i] = gauss();
+    for (size_t i = 0; i < CLUSTERS * INNER; i++)
+        centre[i] = gauss();
+    for (size_t i = 0; i < n; i++) {
+        const float *c = centre + next_random() % CLUSTERS * INNER;
+        float inner[INNER];
+        double norm = 0;
+
+        for (int k = 0; k < INNER; k++)
+            inner[k] = 0.7f * c[k] + gauss();
+        for (size_t d = 0; d < dim; d++) {
+            float s = 0.5f * gauss();
+
+            for (int k = 0; k < INNER; k++)
+                s += inner[k] * spread[d * INNER + (size_t)k];
+            x[i * dim + d] = s;
+            norm += (double)s * (double)s;
+        }
+        for (size_t d = 0; d < dim; d++)
+            x[i * dim + d] /= (float)sqrt(norm);
+    }
+    free(spread);
+    free(centre);
+    return x;
+}
+
+static void must(odb_status st, const char *what)
+{
+    if (st == ODB_OK)
+        return;
+    fprintf(stderr, "%s: %s: %s\n", what, odb_status_text(st), odb_error_text());
+    exit(1);
+}
+
+struct bench {
+    const char *dir, *form;
+    size_t dim, count, queries;
+    uint32_t threads;
+    bool skip_hnswlib, json;
+    float *x, *q;
+    uint32_t *truth;
+    odb_db *db;
+    struct point ours[EFS], theirs[EFS];
+    double build, their_build, bytes, their_bytes, open_s, put_rate, idle_qps, busy_qps;
+};
+
+/* The true nearest, by brute force. */
+static void find_truth(struct bench *b)
+{
+    b->truth = room(b->queries * K, sizeof *b->truth);
+    for (size_t q = 0; q < b->queries; q++) {
+        float best[K + 1];
+        uint32_t id[K + 1];
+        size_t n = 0;
+
+        for (size_t i = 0; i < b->count; i++) {
+            float d =
+                odb_distance(b->q + q * b->dim, b->x + i * b->dim, (uint32_t)b->dim, ODB_METRIC_L2);
+            size_t at = n;
+
+            if (n == K && d >= best[K - 1])
+                continue;
+            for (; at > 0 && best[at - 1] > d; at--) {
+                best[at] = best[at - 1];
+                id[at] = id[at - 1];
+            }
+            best[at] = d;
+            id[at] = (uint32_t)i;
+            n += n < K;
+        }
+        for (size_t k = 0; k < K; k++)
+            b->truth[q * K + k] = id[k];
+    }
+}
+
+static size_t count_hits(const struct bench *b, size_t q, uint32_t id)
+{
+    for (size_t k = 0; k < K; k++)
+        if (b->truth[q * K + k] == id)
+            return 1;
+    return 0;
+}
+
+static odb_slice id_of(size_t i, char *text)
+{
+    return odb_bytes(text, (size_t)snprintf(text, 24, "v%09zu", i));
+}
+
+static double resident_bytes(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    unsigned long pages = 0, resident = 0;
+
+    if (f) {
+        if (fscanf(f, "%lu %lu", &pages, &resident) != 2)
+            resident = 0;
+        (void)fclose(f);
+    }
+    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+static odb_options bench_options(void)
+{
+    odb_options o = odb_options_default();
+
+    o.cache_size = (uint64_t)1 << 30;
+    return o;
+}
+
+static void open_ours(struct bench *b)
+{
+    odb_options o = bench_options();
+    odb_vec_config c = {.size = sizeof c, .dim = (uint32_t)b->dim, .m = M};
+
+    c.ef_construction = EF_BUILD;
+    c.flat_max = 1;
+    c.form = b->form[0] == 'i' ? ODB_VEC_I8 : b->form[1] == '1' ? ODB_VEC_F16 : ODB_VEC_F32;
+    must(odb_open(b->dir, &o, &b->db), b->dir);
+    must(odb_vec_open(b->db, &c), "odb_vec_open");
+}
+
+static void build_ours(struct bench *b)
+{
+    odb_vec_bulk_options opt = {.size = sizeof opt, .threads = b->threads};
+    odb_vec_stats_t s = {.size = sizeof s};
+    odb_vec_bulk *bulk;
+    double t;
+    char text[24];
+
+    must(odb_vec_bulk_begin(b->db, &opt, &bulk), "bulk");
+    for (size_t i = 0; i < b->count; i++)
+        must(odb_vec_bulk_add(bulk, id_of(i, text), b->x + i * b->dim, (uint32_t)b->dim), "add");
+    t = seconds(b->threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC);
+    must(odb_vec_bulk_finish(bulk), "finish"); /* links, and stores the graph */
+    t = seconds(b->threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC) - t;
+    b->build = (double)b->count / t;
+    must(odb_vec_stats(b->db, &s), "stats");
+    b->bytes = (double)s.bytes / (double)b->count + 32; /* and the block of its id */
+}
+
+static struct point search_ours(struct bench *b, uint32_t ef)
+{
+    odb_vec_search how = {.size = sizeof how, .k = K, .ef = ef};
+    struct point p = {0, 0};
+
+    for (int round = 0; round < 3; round++) {
+        size_t hit = 0;
+        double t = seconds(CLOCK_THREAD_CPUTIME_ID);
+
+        for (size_t q = 0; q < b->queries; q++) {
+            odb_vec_hits *hits;
+
+            must(odb_vec_find(odb_now(b->db), b->q + q * b->dim, (uint32_t)b->dim, &how, &hits),
+                 "find");
+            for (size_t k = 0; k < odb_vec_hits_count(hits); k++) {
+                char text[24] = {0};
+
+                memcpy(text, odb_vec_hits_at(hits, k).id.data, odb_vec_hits_at(hits, k).id.size);
+                hit += count_hits(b, q, (uint32_t)atoi(text + 1));
+            }
+            odb_vec_hits_free(hits);
+        }
+        t = seconds(CLOCK_THREAD_CPUTIME_ID) - t;
+        p.recall = (double)hit / (double)(b->queries * K);
+        p.qps = (double)b->queries / t > p.qps ? (double)b->queries / t : p.qps;
+    }
+    return p;
+}
+
+#ifdef BENCH_HNSWLIB
+static void run_theirs(struct bench *b)
+{
+    double before = resident_bytes(), t;
+    struct bench_hnswlib *h = bench_hnswlib_new(b->dim, b->count, M, EF_BUILD, 0);
+
+    if (!h)
+        return;
+    t = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    for (size_t i = 0; i < b->count; i++)
+        (void)bench_hnswlib_add(h, b->x + i * b->dim, i);
+    b->their_build = (double)b->count / (seconds(CLOCK_PROCESS_CPUTIME_ID) - t);
+    b->their_bytes = (resident_bytes() - before) / (double)b->count;
+    for (size_t e = 0; e < EFS; e++)
+        for (int round = 0; round < 3; round++) {
+            size_t hit = 0;
+
+            t = seconds(CLOCK_THREAD_CPUTIME_ID);
+            for (size_t q = 0; q < b->queries; q++) {
+                size_t label[K];
+                size_t n = bench_hnswlib_search(h, b->q + q * b->dim, K, efs[e], label);
+
+                for (size_t k = 0; k < n; k++)
+                    hit += count_hits(b, q, (uint32_t)label[k]);
+            }
+            t = seconds(CLOCK_THREAD_CPUTIME_ID) - t;
+            b->theirs[e].recall = (double)hit / (double)(b->queries * K);
+            if ((double)b->queries / t > b->theirs[e].qps)
+                b->theirs[e].qps = (double)b->queries / t;
+        }
+    bench_hnswlib_free(h);
+}
+#endif
+
+/* ---- writes: record, vector and marker in one commit, the graph behind ---- */
+
+static double put_some(struct bench *b, size_t n, const atomic_bool *stop)
+{
+    double t = seconds(CLOCK_MONOTONIC);
+    size_t i = 0;
+
+    for (; i < n && !(stop && atomic_load(stop)); i++) {
+        char text[24];
+        odb_slice id = id_of(b->count + i % 100000, text);
+        odb_record_draft d =
+            odb_record_make_bytes(id, odb_s("forty bytes of text beside the vector...."));
+        odb_txn *txn;
+
+        d.has_vector = true;
+        must(odb_txn_begin(b->db, NULL, &txn), "begin");
+        must(odb_record_put(b->db, txn, &d, 0), "record");
+        must(odb_vec_put(b->db, txn, id, b->x + i % b->count * b->dim, (uint32_t)b->dim), "vector");
+        must(odb_txn_commit(txn, NULL), "commit");
+        odb_txn_free(txn);
+    }
+    return (double)i / (seconds(CLOCK_MONOTONIC) - t);
+}
+
+struct busy {
+    struct bench *b;
+    atomic_bool stop;
+};
+
+static void *write_on(void *arg)
+{
+    struct busy *busy = arg;
+
+    (void)put_some(busy->b, (size_t)-1, &busy->stop);
+    return NULL;
+}
+
+static double wall_qps(struct bench *b, size_t n)
+{
+    odb_vec_search how = {.size = sizeof how, .k = K, .ef = 80};
+    double t = seconds(CLOCK_THREAD_CPUTIME_ID);
+
+    for (size_t i = 0; i < n; i++) {
+        odb_vec_hits *hits;
+
+        must(odb_vec_find(odb_now(b->db), b->q + i % b->queries * b->dim, (uint32_t)b->dim, &how,
+                          &hits),
+             "find");
+        odb_vec_hits_free(hits);
+    }
+    return (double)n / (seconds(CLOCK_THREAD_CPUTIME_ID) - t);
+}
+
+static void run_writes(struct bench *b)
+{
+    struct busy busy = {.b = b};
+    odb_vec_bulk *hold; /* keeps the indexer from the vectors: commits alone are measured */
+    pthread_t t;
+
+    must(odb_vec_bulk_begin(b->db, NULL, &hold), "bulk");
+    b->put_rate = put_some(b, 20000, NULL);
+    odb_vec_bulk_abort(hold);
+    must(odb_vec_wait(b->db), "wait");
+    b->idle_qps = wall_qps(b, 1000);
+    if (pthread_create(&t, NULL, write_on, &busy) != 0)
+        return;
+    b->busy_qps = wall_qps(b, 1000);
+    atomic_store(&busy.stop, true);
+    pthread_join(t, NULL);
+}
+
+/* Our throughput at their recall, between the measured points. 0: it was not reached. */
+static double qps_at(const struct point *p, double recall)
+{
+    for (size_t e = 0; e < EFS; e++) {
+        if (p[e].recall < recall)
+            continue;
+        if (e == 0 || p[e].recall <= p[e - 1].recall)
+            return p[e].qps;
+        return p[e - 1].qps + (p[e].qps - p[e - 1].qps) * (recall - p[e - 1].recall) /
+                                  (p[e].recall - p[e - 1].recall);
+    }
+    return 0;
+}
+
+static void report(const struct bench *b)
+{
+    if (b->json) {
+        printf("{\"dim\":%zu,\"count\":%zu,\"form\":\"%s\",\"build\":%.0f,\"bytes\":%.0f,"
+               "\"open_s\":%.3f,\"put\":%.0f,\"idle_qps\":%.0f,\"busy_qps\":%.0f,\"curve\":[",
+               b->dim, b->count, b->form, b->build, b->bytes, b->open_s, b->put_rate, b->idle_qps,
+               b->busy_qps);
+        for (size_t e = 0; e < EFS; e++)
+            printf("%s[%u,%.4f,%.0f]", e ? "," : "", efs[e], b->ours[e].recall, b->ours[e].qps);
+        printf("],\"hnswlib\":{\"build\":%.0f,\"bytes\":%.0f,\"curve\":[", b->their_build,
+               b->their_bytes);
+        for (size_t e = 0; e < EFS; e++)
+            printf("%s[%u,%.4f,%.0f]", e ? "," : "", efs[e], b->theirs[e].recall, b->theirs[e].qps);
+        printf("]}}\n");
+        return;
+    }
+    printf("%zu vectors of %zu dimensions, searched as %s\n", b->count, b->dim, b->form);
+    printf("  ef   recall@10     qps     hnswlib recall     qps\n");
+    for (size_t e = 0; e < EFS; e++)
+        printf("%4u      %.4f  %6.0f             %.4f  %6.0f\n", efs[e], b->ours[e].recall,
+               b->ours[e].qps, b->theirs[e].recall, b->theirs[e].qps);
+    printf("build %.0f/s, hnswlib %.0f/s", b->build, b->their_build);
+    if (b->their_build > 0)
+        printf(": %.2f", b->build / b->their_build);
+    printf("\nbytes %.0f, hnswlib %.0f", b->bytes, b->their_bytes);
+    if (b->their_bytes > 0)
+        printf(": %.2f", b->bytes / b->their_bytes);
+    for (int i = 0; i < 2; i++) {
+        double at = i ? 0.99 : 0.95, ours = qps_at(b->ours, at), theirs = qps_at(b->theirs, at);
+
+        if (ours > 0 && theirs > 0)
+            printf("\nqps at recall %.2f: %.0f, hnswlib %.0f: %.2f", at, ours, theirs,
+                   ours / theirs);
+    }
+    printf(
+        "\nopen %.2f s; commits of record and vector %.0f/s; search beside a writer %.2f of idle\n",
+        b->open_s, b->put_rate, b->idle_qps > 0 ? b->busy_qps / b->idle_qps : 0);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.form = "f32", .dim = 384, .count = 50000, .queries = 500, .threads = 1};
+
+    for (int i = 1; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : "";
+
+        if (strcmp(argv[i], "--dim") == 0)
+            b.dim = strtoul(argv[++i] ? next : "", NULL, 10);
+        else if (strcmp(argv[i], "--count") == 0)
+            b.count = strtoul(argv[++i] ? next : "", NULL, 10);
+        else if (strcmp(argv[i], "--queries") == 0)
+            b.queries = strtoul(argv[++i] ? next : "", NULL, 10);
+        else if (strcmp(argv[i], "--threads") == 0)
+            b.threads = (uint32_t)strtoul(argv[++i] ? next : "", NULL, 10);
+        else if (strcmp(argv[i], "--form") == 0 && argv[++i])
+            b.form = next;
+        else if (strcmp(argv[i], "--skip-hnswlib") == 0)
+            b.skip_hnswlib = true;
+        else if (strcmp(argv[i], "--json") == 0)
+            b.json = true;
+        else if (argv[i][0] != '-' && !b.dir)
+            b.dir = argv[i];
+        else
+            b.dim = 0;
+    }
+    if (!b.dir || b.dim == 0 || b.count < 100 || b.queries == 0 || b.threads == 0) {
+        fprintf(stderr, "usage: odb-bench-vector DIR [--dim D] [--count N] [--form f32|f16|i8]\n"
+                        "       [--queries Q] [--threads T] [--skip-hnswlib] [--json]\n");
+        return 2;
+    }
+    b.x = make_data(b.count + b.queries, b.dim);
+    b.q = b.x + b.count * b.dim;
+    find_truth(&b);
+    open_ours(&b);
+    build_ours(&b);
+    for (size_t e = 0; e < EFS; e++)
+        b.ours[e] = search_ours(&b, efs[e]);
+    must(odb_close(b.db), "close");
+    b.open_s = seconds(CLOCK_MONOTONIC);
+    open_ours(&b);
+    b.open_s = seconds(CLOCK_MONOTONIC) - b.open_s;
+    run_writes(&b);
+    must(odb_close(b.db), "close");
+#ifdef BENCH_HNSWLIB
+    if (!b.skip_hnswlib)
+        run_theirs(&b);
+#else
+    (void)resident_bytes;
+#endif
+    report(&b);
+    free(b.x);
+    free(b.truth);
+    return 0;
+}

@@ -1,0 +1,719 @@
+/* The calls of odb_vector.h, one claim a test. */
+#include "tests/api/fixture.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "tests/base/random.h"
+
+#define DIM 16
+
+static void fill(struct rnd *r, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)((double)(rnd_next(r) >> 11) / 9007199254740992.0 * 2 - 1);
+}
+
+static odb_slice name(char *room, const char *what, uint32_t i)
+{
+    return odb_bytes(room, (size_t)snprintf(room, 32, "%s/%05u", what, i));
+}
+
+/* `n` vectors called what/00000 and so on, whose floats are returned. */
+static float *put_many(struct fixture *f, const char *what, uint32_t n, uint64_t seed)
+{
+    float *x = malloc((size_t)n * DIM * sizeof *x);
+    struct rnd r = {seed};
+    char room[32];
+
+    fill(&r, x, (size_t)n * DIM);
+    for (uint32_t i = 0; i < n; i++)
+        assert_ok(odb_vec_put(f->db, NULL, name(room, what, i), x + i * DIM, DIM));
+    return x;
+}
+
+static void open_with(struct fixture *f, odb_vec_mode mode, odb_vec_form form, uint32_t flat_max)
+{
+    odb_vec_config c = {
+        .size = sizeof c, .dim = DIM, .mode = mode, .form = form, .flat_max = flat_max};
+
+    assert_ok(odb_vec_open(f->db, &c));
+}
+
+static void the_nearest_come_first(void **state)
+{
+    struct fixture *f = *state;
+    static const float v[3][3] = {{1, 0, 0}, {0.9f, 0.1f, 0}, {0, 1, 0}};
+    odb_vec_search how = {.size = sizeof how, .k = 2};
+    odb_vec_hits *hits;
+    float back[3];
+    uint32_t dim;
+
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("v1"), v[0], 3));
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("v2"), v[1], 3));
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("v3"), v[2], 3));
+    assert_ok(odb_vec_find(odb_now(f->db), v[0], 3, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 2);
+    assert_slice(odb_vec_hits_at(hits, 0).id, "v1");
+    assert_true(odb_vec_hits_at(hits, 0).distance < 1e-6f);
+    assert_slice(odb_vec_hits_at(hits, 1).id, "v2");
+    assert_true(fabsf(odb_vec_hits_at(hits, 1).distance - 0.141421f) < 1e-5f);
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_get(odb_now(f->db), odb_s("v2"), back, 3, &dim));
+    assert_int_equal(dim, 3);
+    assert_memory_equal(back, v[1], sizeof back);
+    assert_ok(odb_vec_delete(f->db, NULL, odb_s("v1")));
+    assert_status(odb_vec_get(odb_now(f->db), odb_s("v1"), back, 3, &dim), ODB_ABSENT);
+    assert_ok(odb_vec_find(odb_now(f->db), v[0], 3, &how, &hits));
+    assert_slice(odb_vec_hits_at(hits, 0).id, "v2");
+    odb_vec_hits_free(hits);
+}
+
+static void bad_input_is_refused_and_stores_nothing(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {.size = sizeof c, .dim = 4, .metric = ODB_METRIC_COSINE};
+    float good[4] = {1, 2, 3, 4}, zero[4] = {0}, bad[4] = {1, NAN, 0, 0};
+    odb_vec_search how = {.size = sizeof how};
+    char long_id[1100];
+    odb_vec_hits *hits;
+    odb_vec_stats_t stats = {.size = sizeof stats};
+
+    memset(long_id, 'x', sizeof long_id);
+    assert_ok(odb_vec_open(f->db, &c));
+    assert_status(odb_vec_put(f->db, NULL, odb_s("a"), good, 3), ODB_INVALID);
+    assert_status(odb_vec_put(f->db, NULL, odb_s("a"), zero, 4), ODB_INVALID);
+    assert_status(odb_vec_put(f->db, NULL, odb_s("a"), bad, 4), ODB_INVALID);
+    bad[1] = INFINITY;
+    assert_status(odb_vec_put(f->db, NULL, odb_s("a"), bad, 4), ODB_INVALID);
+    assert_status(odb_vec_put(f->db, NULL, odb_s(""), good, 4), ODB_INVALID);
+    assert_status(odb_vec_put(f->db, NULL, odb_bytes(long_id, 1025), good, 4), ODB_INVALID);
+    assert_status(odb_vec_put(f->db, NULL, odb_s("a"), NULL, 4), ODB_INVALID);
+    assert_status(odb_vec_find(odb_now(f->db), good, 5, &how, &hits), ODB_INVALID);
+    assert_status(odb_vec_find(odb_now(f->db), bad, 4, &how, &hits), ODB_INVALID);
+    assert_status(odb_vec_find(odb_now(f->db), zero, 4, &how, &hits), ODB_INVALID);
+    how.size = 1;
+    assert_status(odb_vec_find(odb_now(f->db), good, 4, &how, &hits), ODB_INVALID);
+    how.size = sizeof how;
+    assert_status(odb_vec_find((odb_at){0}, good, 4, &how, &hits), ODB_INVALID);
+    assert_status(odb_vec_find_like(odb_now(f->db), odb_s("nobody"), &how, &hits), ODB_ABSENT);
+    assert_ok(odb_vec_stats(f->db, &stats));
+    assert_int_equal(stats.live, 0);
+    c.dim = 5;
+    assert_status(odb_vec_open(f->db, &c), ODB_INVALID);
+    c.dim = 0;
+    c.metric = ODB_METRIC_DOT;
+    assert_status(odb_vec_open(f->db, &c), ODB_INVALID);
+    assert_ok(odb_vec_find(odb_now(f->db), good, 4, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 0);
+    odb_vec_hits_free(hits);
+}
+
+static void a_transaction_sees_its_own_vectors_and_nobody_else_does(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 50, 1), q[DIM] = {0};
+    odb_vec_search how = {.size = sizeof how, .k = 1};
+    odb_txn *t, *u;
+    odb_vec_hits *hits;
+
+    q[3] = 5;
+    assert_ok(odb_txn_begin(f->db, NULL, &t));
+    assert_ok(odb_vec_put(f->db, t, odb_s("a/00007"), q, DIM));
+    assert_ok(odb_vec_put(f->db, t, odb_s("mine"), q, DIM));
+    assert_ok(odb_vec_delete(f->db, t, odb_s("mine")));
+    assert_ok(odb_vec_put(f->db, t, odb_s("mine too"), q, DIM));
+    how.k = 2;
+    assert_ok(odb_vec_find(odb_in(t), q, DIM, &how, &hits));
+    assert_slice(odb_vec_hits_at(hits, 0).id, "a/00007");
+    assert_slice(odb_vec_hits_at(hits, 1).id, "mine too");
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_find(odb_in(t), x + 7 * DIM, DIM, &how, &hits)); /* the old one is masked */
+    assert_true(odb_vec_hits_at(hits, 0).distance > 0.01f);
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_find(odb_now(f->db), q, DIM, &how, &hits));
+    assert_true(odb_vec_hits_at(hits, 0).distance > 0.01f);
+    odb_vec_hits_free(hits);
+    /* Somebody else is faster. */
+    assert_ok(odb_txn_begin(f->db, NULL, &u));
+    assert_ok(odb_vec_put(f->db, u, odb_s("a/00007"), x, DIM));
+    assert_ok(odb_txn_commit(u, NULL));
+    odb_txn_free(u);
+    assert_status(odb_txn_commit(t, NULL), ODB_CONFLICT);
+    odb_txn_free(t);
+    how.k = 1;
+    assert_ok(odb_vec_find(odb_now(f->db), q, DIM, &how, &hits));
+    assert_true(odb_vec_hits_at(hits, 0).distance > 0.01f);
+    odb_vec_hits_free(hits);
+    free(x);
+}
+
+static void filters_ids_and_prefixes_restrict(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 300, 2), *y = put_many(f, "b", 20, 3);
+    odb_slice within[3] = {odb_s("a/00003"), odb_s("b/00004"), odb_s("nobody")};
+    odb_vec_search how = {.size = sizeof how, .k = 10, .prefix = odb_s("b/")};
+    odb_vec_search_stats stats;
+    odb_vec_hits *hits;
+
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_memory_equal(odb_vec_hits_at(hits, i).id.data, "b/", 2);
+    odb_vec_hits_free(hits);
+    how.prefix = odb_bytes(NULL, 0);
+    how.within = within;
+    how.within_count = 3;
+    how.stats = &stats;
+    assert_ok(odb_vec_find(odb_now(f->db), y + 4 * DIM, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 2);
+    assert_slice(odb_vec_hits_at(hits, 0).id, "b/00004");
+    assert_int_equal(stats.plan, ODB_VEC_PLAN_IDS);
+    odb_vec_hits_free(hits);
+    free(x);
+    free(y);
+}
+
+static void records_filter_vectors(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 200, 4);
+    odb_vec_search how = {.size = sizeof how, .k = 5};
+    odb_filter *filter;
+    odb_vec_hits *hits;
+    char room[32];
+
+    for (uint32_t i = 0; i < 200; i += 2) { /* every other one has a record */
+        odb_record_draft d = odb_record_make_bytes(name(room, "a", i), odb_s("text"));
+
+        d.importance = (float)i / 200;
+        assert_ok(odb_record_put(f->db, NULL, &d, 0));
+    }
+    assert_ok(odb_filter_parse(odb_s("importance >= 0.5"), &filter, NULL));
+    how.records = filter;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 5);
+    for (size_t i = 0; i < 5; i++) {
+        uint32_t n = (uint32_t)atoi((const char *)odb_vec_hits_at(hits, i).id.data + 2);
+
+        assert_true(n % 2 == 0 && n >= 100);
+    }
+    odb_vec_hits_free(hits);
+    odb_filter_free(filter);
+    free(x);
+}
+
+static void more_goes_on_and_like_leaves_itself_out(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 60, 5);
+    odb_vec_search how = {.size = sizeof how, .k = 7};
+    odb_vec_hits *hits, *all, *many[3];
+    size_t more;
+
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    how.k = 100;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &all));
+    assert_int_equal(odb_vec_hits_count(all), 60);
+    do
+        assert_ok(odb_vec_more(odb_now(f->db), hits, 9, &more));
+    while (more);
+    assert_int_equal(odb_vec_hits_count(hits), 60);
+    for (size_t i = 0; i < 60; i++)
+        assert_true(odb_slice_equal(odb_vec_hits_at(hits, i).id, odb_vec_hits_at(all, i).id));
+    odb_vec_hits_free(hits);
+    how.k = 5;
+    assert_ok(odb_vec_find_like(odb_now(f->db), odb_s("a/00000"), &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_true(odb_slice_equal(odb_vec_hits_at(hits, i).id, odb_vec_hits_at(all, i + 1).id));
+    odb_vec_hits_free(hits);
+    how.k = 60;
+    how.max_distance = odb_vec_hits_at(all, 20).distance;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 21);
+    odb_vec_hits_free(hits);
+    how.max_distance = ODB_VEC_ONLY_EQUAL;
+    assert_ok(odb_vec_find_many(odb_now(f->db), x, 3, DIM, &how, many));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(odb_vec_hits_count(many[i]), 1);
+        odb_vec_hits_free(many[i]);
+    }
+    odb_vec_hits_free(all);
+    free(x);
+}
+
+static void diverse_results_differ(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_search how = {.size = sizeof how, .k = 3};
+    float q[DIM] = {1}, v[DIM] = {1};
+    odb_vec_hits *hits;
+    char room[32];
+
+    for (uint32_t i = 0; i < 6; i++) { /* six alike, and two apart on either side */
+        v[0] = 1 + 0.001f * (float)i;
+        assert_ok(odb_vec_put(f->db, NULL, name(room, "same", i), v, DIM));
+    }
+    v[0] = 1;
+    v[1] = 0.5f;
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("left"), v, DIM));
+    v[1] = -0.5f;
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("right"), v, DIM));
+    how.diverse = true;
+    how.lambda = 0.4f;
+    assert_ok(odb_vec_find(odb_now(f->db), q, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 3);
+    assert_slice(odb_vec_hits_at(hits, 0).id, "same/00000");
+    assert_int_not_equal(odb_vec_hits_at(hits, 1).id.size, 10);
+    assert_int_not_equal(odb_vec_hits_at(hits, 2).id.size, 10);
+    odb_vec_hits_free(hits);
+}
+
+static uint64_t rebuilds(struct fixture *f, uint64_t *live)
+{
+    odb_vec_stats_t s = {.size = sizeof s};
+
+    assert_ok(odb_vec_stats(f->db, &s));
+    *live = s.live;
+    return s.rebuilds;
+}
+
+static void opening_takes_the_stored_graph(void **state)
+{
+    struct fixture *f = *state;
+    float *x;
+    odb_vec_report report = {.size = sizeof report};
+    uint64_t live;
+
+    open_with(f, ODB_VEC_ASYNC, ODB_VEC_I8, 1);
+    x = put_many(f, "a", 1500, 6);
+    fixture_reopen(f); /* in the middle of the work */
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    assert_int_equal(rebuilds(f, &live), 0);
+    assert_int_equal(live, 1500);
+    assert_ok(odb_vec_wait(f->db));
+    assert_ok(odb_vec_compact(f->db));
+    assert_ok(odb_vec_verify(f->db, 50, &report));
+    assert_true(report.recall > 0.95);
+    assert_int_equal(report.nodes, 1500);
+    fixture_reopen(f);
+    assert_int_equal(rebuilds(f, &live), 0);
+    free(x);
+}
+
+/* Whatever is done to the stored graph, answers stay right. */
+static void a_damaged_graph_is_built_anew(void **state)
+{
+    struct fixture *f = *state;
+    odb_cf *cf;
+    float *x;
+    struct rnd r = rnd_start("test_vector");
+    uint64_t live;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    x = put_many(f, "a", 300, 7);
+    for (int round = 0; round < 12; round++) {
+        uint8_t key[5] = {'N', 0, 0, 0, 0}, byte[40];
+        odb_vec_hits *hits;
+
+        assert_ok(odb_vec_wait(f->db));
+        cf = fixture_cf(f, ODB_FAMILY_VECTOR_INDEX);
+        key[4] = (uint8_t)rnd_below(&r, 250);
+        for (size_t i = 0; i < sizeof byte; i++)
+            byte[i] = (uint8_t)rnd_next(&r);
+        if (round % 3 == 0)
+            assert_ok(odb_delete(f->db, cf, odb_bytes(key, 5), NULL));
+        else if (round % 3 == 1)
+            assert_ok(
+                odb_put(f->db, cf, odb_bytes(key, 5), odb_bytes(byte, rnd_below(&r, 40)), NULL));
+        else
+            assert_ok(odb_put(f->db, cf, odb_s("M"), odb_bytes(byte, 28), NULL));
+        fixture_reopen(f);
+        open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+        assert_int_equal(rebuilds(f, &live), 1);
+        assert_int_equal(live, 300);
+        for (uint32_t i = 0; i < 300; i += 37) {
+            assert_ok(odb_vec_find(odb_now(f->db), x + i * DIM, DIM, NULL, &hits));
+            assert_int_equal(atoi((const char *)odb_vec_hits_at(hits, 0).id.data + 2), (int)i);
+            odb_vec_hits_free(hits);
+        }
+    }
+    free(x);
+}
+
+/* Rows written and deleted by hand: noticed, and right all the same. */
+static void writing_by_hand_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    odb_cf *cf = fixture_cf(f, ODB_FAMILY_VECTOR_DATA);
+    float *x = put_many(f, "a", 100, 8);
+    odb_vec_stats_t s = {.size = sizeof s};
+    odb_vec_search_stats stats;
+    odb_vec_search how = {.size = sizeof how, .k = 3};
+    odb_vec_hits *hits;
+    odb_value v;
+
+    how.stats = &stats;
+    assert_ok(odb_delete(f->db, cf, odb_s("a/00005"), NULL));
+    assert_ok(odb_vec_find(odb_now(f->db), x + 5 * DIM, DIM, &how, &hits));
+    assert_true(odb_vec_hits_at(hits, 0).distance > 0.01f);
+    odb_vec_hits_free(hits);
+    assert_ok(odb_get(odb_now(f->db), cf, odb_s("a/00009"), &v));
+    assert_ok(odb_put(f->db, cf, odb_s("twin"), odb_bytes(v.data, v.size), NULL));
+    odb_value_release(&v);
+    assert_ok(odb_vec_find(odb_now(f->db), x + 9 * DIM, DIM, &how, &hits));
+    assert_int_equal(stats.plan, ODB_VEC_PLAN_TABLE);
+    assert_slice(odb_vec_hits_at(hits, 0).id, "a/00009");
+    assert_slice(odb_vec_hits_at(hits, 1).id, "twin");
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_rebuild(f->db, NULL, 1, NULL, NULL));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_false(s.is_stale);
+    assert_int_equal(s.live, 100);
+    assert_ok(odb_vec_find(odb_now(f->db), x + 9 * DIM, DIM, &how, &hits));
+    assert_int_equal(stats.plan, ODB_VEC_PLAN_SCAN);
+    assert_slice(odb_vec_hits_at(hits, 1).id, "twin");
+    odb_vec_hits_free(hits);
+    assert_ok(odb_put(f->db, cf, odb_s("junk"), odb_s("no vector"), NULL));
+    fixture_reopen(f);
+    assert_ok(odb_vec_find(odb_now(f->db), x + 9 * DIM, DIM, &how, &hits));
+    assert_slice(odb_vec_hits_at(hits, 0).id, "a/00009");
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.damaged, 1);
+    free(x);
+}
+
+static bool stop_at_once(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    (void)what;
+    (void)done;
+    (void)total;
+    return false;
+}
+
+static void a_bulk_load_can_be_cancelled(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_bulk_options opt = {.size = sizeof opt, .progress = stop_at_once};
+    odb_vec_search how = {.size = sizeof how, .k = 1};
+    odb_vec_stats_t s = {.size = sizeof s};
+    struct rnd r = {9};
+    odb_vec_bulk *b;
+    odb_vec_hits *hits;
+    float x[DIM];
+    char room[32];
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_I8, 1);
+    assert_ok(odb_vec_bulk_begin(f->db, &opt, &b));
+    for (uint32_t i = 0; i < 2000; i++) {
+        fill(&r, x, DIM);
+        assert_ok(odb_vec_bulk_add(b, name(room, "b", i), x, DIM));
+    }
+    assert_status(odb_vec_bulk_finish(b), ODB_CANCELLED);
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_true(s.pending > 0);
+    assert_int_equal(s.live, 2000);
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_slice(odb_vec_hits_at(hits, 0).id, "b/01999");
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_wait(f->db));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.pending, 0);
+    assert_int_equal(s.linked, 2000);
+}
+
+static void old_snapshots_outlive_a_compaction(void **state)
+{
+    struct fixture *f = *state;
+    float *x;
+    odb_vec_search how = {.size = sizeof how, .k = 1};
+    odb_vec_search_stats stats;
+    odb_snapshot *snapshot;
+    odb_vec_hits *hits;
+    char room[32];
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    x = put_many(f, "a", 400, 10);
+    assert_ok(odb_vec_wait(f->db));
+    assert_ok(odb_snapshot_new(f->db, &snapshot));
+    for (uint32_t i = 0; i < 400; i += 2)
+        assert_ok(odb_vec_delete(f->db, NULL, name(room, "a", i)));
+    how.stats = &stats;
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < 400; i += 50) {
+            assert_ok(odb_vec_find(odb_asof(snapshot), x + i * DIM, DIM, &how, &hits));
+            assert_true(odb_slice_equal(odb_vec_hits_at(hits, 0).id, name(room, "a", i)));
+            assert_int_equal(stats.plan, round ? ODB_VEC_PLAN_TABLE : ODB_VEC_PLAN_GRAPH);
+            odb_vec_hits_free(hits);
+            assert_ok(odb_vec_find(odb_now(f->db), x + i * DIM, DIM, &how, &hits));
+            assert_true(odb_vec_hits_at(hits, 0).distance > 0.01f);
+            odb_vec_hits_free(hits);
+        }
+        assert_ok(odb_vec_compact(f->db));
+    }
+    odb_snapshot_free(snapshot);
+    free(x);
+}
+
+/* ---- recall and graphrag ---- */
+
+static void put_world(struct fixture *f, uint32_t n, float *x)
+{
+    struct rnd r = {77};
+    char room[32], other[32];
+
+    fill(&r, x, (size_t)n * DIM);
+    for (uint32_t i = 0; i < n; i++) {
+        odb_record_draft d = odb_record_make_bytes(name(room, "r", i), odb_s("text"));
+
+        d.importance = (float)rnd_below(&r, 1000) / 1000;
+        d.timestamp = (int64_t)1000000 * (int64_t)rnd_below(&r, 1000000) + 1;
+        assert_ok(odb_record_put(f->db, NULL, &d, 0));
+        if (i % 5)
+            assert_ok(odb_vec_put(f->db, NULL, name(room, "r", i), x + i * DIM, DIM));
+        assert_ok(odb_link(f->db, NULL, name(room, "r", i), odb_s("next"),
+                           name(other, "r", rnd_below(&r, n))));
+    }
+}
+
+/* The score as the header defines it, of every record. */
+static void a_proven_recall_is_the_true_one(void **state)
+{
+    enum { N = 700 };
+    struct fixture *f = *state;
+    float *x = malloc(N * DIM * sizeof *x), *score = malloc(N * sizeof *score), q[DIM];
+    odb_slice context = odb_s("r/00017");
+    odb_recall how = {.size = sizeof how, .k = 8, .query = q, .dim = DIM, .prove = true};
+    struct rnd r = rnd_start("test_vector");
+    odb_walk walk = {.size = sizeof walk, .edges = {.direction = ODB_BOTH}, .max_depth = 2};
+    odb_nodeset *near;
+    char room[32];
+
+    put_world(f, N, x);
+    assert_ok(odb_walk_bfs(odb_now(f->db), &context, 1, &walk, &near));
+    for (int round = 0; round < 8; round++) {
+        odb_recall_hits *hits;
+        bool proven = false;
+        float best[8];
+
+        fill(&r, q, DIM);
+        how.w_similarity = (float)rnd_below(&r, 4);
+        how.w_importance = (float)rnd_below(&r, 3);
+        how.w_recency = (float)rnd_below(&r, 3);
+        how.w_proximity = (float)rnd_below(&r, 2);
+        if (how.w_similarity + how.w_importance + how.w_recency + how.w_proximity <= 0)
+            how.w_importance = 1;
+        how.half_life_s = 300000;
+        how.now_us = (int64_t)1000000 * 1000000;
+        how.candidates = 8;
+        how.context = &context;
+        how.context_count = 1;
+        for (uint32_t i = 0; i < N; i++) {
+            odb_slice id = name(room, "r", i);
+            odb_record *rec;
+            size_t at = odb_nodeset_find(near, id);
+
+            assert_ok(odb_record_get(odb_now(f->db), id, &rec));
+            score[i] = how.w_importance * odb_record_importance(rec) +
+                       how.w_recency *
+                           (float)exp2(-(double)(how.now_us - odb_record_timestamp(rec)) / 3e11);
+            if (i % 5)
+                score[i] +=
+                    how.w_similarity / (1 + odb_distance(q, x + i * DIM, DIM, ODB_METRIC_L2));
+            if (at != SIZE_MAX)
+                score[i] += how.w_proximity * (float)exp2(-(double)odb_nodeset_at(near, at).depth);
+            odb_record_free(rec);
+        }
+        for (int k = 0; k < 8; k++) {
+            uint32_t top = 0;
+
+            for (uint32_t i = 1; i < N; i++)
+                if (score[i] > score[top])
+                    top = i;
+            best[k] = score[top];
+            score[top] = -1;
+        }
+        assert_ok(odb_recall_run(odb_now(f->db), &how, &hits, &proven));
+        assert_true(proven);
+        assert_int_equal(odb_recall_hits_count(hits), 8);
+        for (size_t k = 0; k < 8; k++)
+            assert_true(fabsf(odb_recall_hits_at(hits, k).score - best[k]) < 1e-4f);
+        odb_recall_hits_free(hits);
+    }
+    odb_nodeset_free(near);
+    free(score);
+    free(x);
+}
+
+static void a_subgraph_holds_seeds_and_what_is_linked(void **state)
+{
+    enum { N = 300 };
+    struct fixture *f = *state;
+    float *x = malloc(N * DIM * sizeof *x);
+    odb_vec_search seeds = {.size = sizeof seeds, .k = 3};
+    odb_rag how = {.size = sizeof how, .seeds = &seeds, .hop_decay = 0.5f, .max_nodes = 40};
+    odb_vec_search one = {.size = sizeof one, .k = 4};
+    odb_walk walk = {.size = sizeof walk, .edges = {.direction = ODB_BOTH}, .max_depth = 1};
+    odb_slice centre = odb_s("r/00011");
+    odb_vec_hits *hits;
+    odb_nodeset *set;
+    odb_subgraph *g;
+
+    put_world(f, N, x);
+    assert_ok(odb_graphrag(odb_now(f->db), x + 11 * DIM, DIM, &how, &g));
+    assert_slice(odb_subgraph_node(g, 0).id, "r/00011");
+    assert_true(odb_subgraph_node_count(g) > 3 && odb_subgraph_node_count(g) <= 40);
+    assert_true(odb_subgraph_edge_count(g) > 0);
+    for (size_t i = 0; i < odb_subgraph_node_count(g); i++) {
+        odb_rag_node n = odb_subgraph_node(g, i);
+
+        assert_true(i == 0 || n.score <= odb_subgraph_node(g, i - 1).score);
+        assert_true(n.depth <= 2);
+    }
+    for (size_t i = 0; i < odb_subgraph_edge_count(g); i++) {
+        odb_rag_edge e = odb_subgraph_edge(g, i);
+
+        assert_ok(odb_edge_exists(odb_now(f->db), odb_subgraph_node(g, e.from).id, e.rel,
+                                  odb_subgraph_node(g, e.to).id));
+    }
+    odb_subgraph_free(g);
+    assert_ok(odb_vec_find_near(odb_now(f->db), &centre, 1, &walk, x, DIM, &one, &hits));
+    assert_ok(odb_walk_bfs(odb_now(f->db), &centre, 1, &walk, &set));
+    for (size_t i = 0; i < odb_vec_hits_count(hits); i++)
+        assert_true(odb_nodeset_find(set, odb_vec_hits_at(hits, i).id) != SIZE_MAX);
+    odb_nodeset_free(set);
+    odb_vec_hits_free(hits);
+    free(x);
+}
+
+/* ---- many at once ---- */
+
+struct many {
+    odb_db *db;
+    atomic_bool stop;
+    _Atomic uint64_t searches;
+    uint64_t seed;
+};
+
+static void *write_on(void *arg)
+{
+    struct many *m = arg;
+    struct rnd r = {m->seed};
+    char room[32];
+    float x[DIM];
+
+    for (int i = 0; i < 2500 && !atomic_load(&m->stop); i++) {
+        odb_slice id = name(room, "w", rnd_below(&r, 700));
+
+        fill(&r, x, DIM);
+        if (rnd_below(&r, 4) == 0 ? odb_vec_delete(m->db, NULL, id) != ODB_OK
+                                  : odb_vec_put(m->db, NULL, id, x, DIM) != ODB_OK)
+            abort();
+    }
+    return NULL;
+}
+
+/* At a snapshot an exact search from memory says what the rows say, and the graph no less. */
+static void *search_on(void *arg)
+{
+    struct many *m = arg;
+    struct rnd r = {m->seed + 1000};
+    float q[DIM], x[DIM];
+
+    while (!atomic_load(&m->stop)) {
+        odb_vec_search how = {.size = sizeof how, .k = 5, .exact = true};
+        odb_vec_hits *a, *b;
+        odb_snapshot *s;
+
+        fill(&r, q, DIM);
+        if (odb_snapshot_new(m->db, &s) != ODB_OK ||
+            odb_vec_find(odb_asof(s), q, DIM, &how, &a) != ODB_OK)
+            abort();
+        how.exact = false;
+        if (odb_vec_find(odb_asof(s), q, DIM, &how, &b) != ODB_OK)
+            abort();
+        if (odb_vec_hits_count(a) != odb_vec_hits_count(b))
+            abort();
+        for (size_t i = 0; i < odb_vec_hits_count(b); i++) {
+            odb_vec_hit h = odb_vec_hits_at(b, i);
+
+            if (odb_vec_get(odb_asof(s), h.id, x, DIM, NULL) != ODB_OK ||
+                fabsf(odb_distance(q, x, DIM, ODB_METRIC_L2) - h.distance) > 1e-5f ||
+                h.distance < odb_vec_hits_at(a, i).distance - 1e-5f)
+                abort();
+        }
+        odb_vec_hits_free(a);
+        odb_vec_hits_free(b);
+        odb_snapshot_free(s);
+        atomic_fetch_add(&m->searches, 1);
+    }
+    return NULL;
+}
+
+static void searches_hold_beside_writers_and_the_indexer(void **state)
+{
+    struct fixture *f = *state;
+    struct many m[4] = {{0}};
+    pthread_t t[4];
+    odb_vec_config c = {.size = sizeof c, .dim = DIM, .flat_max = 1, .m = 8, .flush_every = 200};
+    odb_vec_report report = {.size = sizeof report};
+
+#ifndef ODB_WITH_THREADS
+    skip();
+#endif
+    c.ef_construction = 60;
+    c.form = ODB_VEC_I8;
+    assert_ok(odb_vec_open(f->db, &c));
+    for (int i = 0; i < 4; i++) {
+        m[i].db = f->db;
+        m[i].seed = (uint64_t)i;
+        assert_int_equal(pthread_create(&t[i], NULL, i < 2 ? write_on : search_on, &m[i]), 0);
+    }
+    for (int i = 0; i < 2; i++)
+        pthread_join(t[i], NULL);
+    assert_ok(odb_vec_compact(f->db)); /* beside the searches, too */
+    assert_ok(odb_vec_rebuild(f->db, NULL, 2, NULL, NULL));
+    for (int i = 2; i < 4; i++) {
+        atomic_store(&m[i].stop, true);
+        pthread_join(t[i], NULL);
+        assert_true(atomic_load(&m[i].searches) > 0);
+    }
+    assert_ok(odb_vec_compact(f->db));
+    assert_ok(odb_vec_verify(f->db, 30, &report));
+}
+
+#define LSM(test)                                                                                  \
+    {                                                                                              \
+#test, test, fixture_lsm, fixture_close, NULL                                              \
+    }
+
+/* With an argument: only the tests whose names match it. */
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        LSM(the_nearest_come_first),
+        LSM(bad_input_is_refused_and_stores_nothing),
+        LSM(a_transaction_sees_its_own_vectors_and_nobody_else_does),
+        LSM(filters_ids_and_prefixes_restrict),
+        LSM(records_filter_vectors),
+        LSM(more_goes_on_and_like_leaves_itself_out),
+        LSM(diverse_results_differ),
+        LSM(opening_takes_the_stored_graph),
+        LSM(a_damaged_graph_is_built_anew),
+        LSM(writing_by_hand_is_noticed),
+        LSM(a_bulk_load_can_be_cancelled),
+        LSM(old_snapshots_outlive_a_compaction),
+        LSM(a_proven_recall_is_the_true_one),
+        LSM(a_subgraph_holds_seeds_and_what_is_linked),
+        LSM(searches_hold_beside_writers_and_the_indexer),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
