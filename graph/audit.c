@@ -273,12 +273,12 @@ struct pruning {
 /* The record of `id` is not there, and will not be when this commits. */
 static odb_status is_missing(struct pruning *p, odb_txn *txn, odb_slice id, bool *out)
 {
-    odb_status st = odb_exists(odb_in(txn), p->records, id);
+    odb_status st = graph_claim_record(txn, p->records, id);
 
+    if (st == ODB_OK)
+        st = odb_exists(odb_in(txn), p->records, id);
     *out = st == ODB_ABSENT;
-    if (st == ODB_ABSENT)
-        st = odb_txn_delete(txn, p->records, id); /* somebody who makes it gets in the way */
-    return st;
+    return st == ODB_ABSENT ? ODB_OK : st;
 }
 
 static odb_status prune_edge(struct pruning *p, odb_txn *txn, const odb_edge *e)
@@ -322,7 +322,7 @@ static odb_status prune_found(struct pruning *p)
     graph_list_release(&p->found);
     p->found = (struct graph_list_maker){0};
     if (st == ODB_OK)
-        st = graph_by_itself(p->db, prune_chunk_run, p);
+        st = odb_txn_run(p->db, NULL, prune_chunk_run, p, NULL);
     if (st == ODB_OK)
         p->prune->removed += p->removed;
     odb_edge_list_release(&p->chunk);

@@ -76,11 +76,10 @@ ODB_MUST_CHECK odb_status graph_list_fetch(struct graph_list_maker *l, const str
 ODB_MUST_CHECK odb_status graph_list_finish(struct graph_list_maker *l, odb_edge_list *out);
 void graph_list_release(struct graph_list_maker *l);
 
-/* ---- transactions of our own (link.c) ---- */
+/* ---- nodes as records (link.c) ---- */
 
-/* Run `work` in a transaction and commit it; again, some dozens of times, while others get in its way. */
-ODB_MUST_CHECK odb_status graph_by_itself(odb_db *db, odb_status (*work)(odb_txn *txn, void *arg),
-                                          void *arg);
+/* The commit of `txn` fails when somebody makes, changes or deletes the record `id` before it. */
+ODB_MUST_CHECK odb_status graph_claim_record(odb_txn *txn, odb_cf *records, odb_slice id);
 
 /* ---- a cursor ---- */
 

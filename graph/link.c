@@ -6,8 +6,9 @@
  *                                      inside a transaction        by itself
  *     ODB_LINK_UPSERT                  two puts                    a batch of two puts
  *     KEEP, NEW                        a look, two puts            a transaction, again on a conflict
- *     ODB_LINK_REQUIRE                 and two records kept        the same
+ *     ODB_LINK_REQUIRE                 and two records claimed     the same
  *     unlink                           two deletes                 a batch of two deletes
+ *     node_delete                      all edges claimed, deleted  the same, in pieces when they are many
  *
  * 1. Both entries of an edge are written by the same commit, always.
  * 2. No write reads or writes anything but the edge itself (and, where asked for, the records of its
@@ -19,10 +20,8 @@
 #include <math.h>
 
 #include "os/os.h"
-#include "os/os_thread.h"
 #include "records/props.h"
 
-#define TRIES      64 /* on conflicts, before the caller hears of them */
 #define LINK_FLAGS (ODB_LINK_UPSERT | ODB_LINK_NEW | ODB_LINK_REQUIRE | ODB_LINK_BOTH_WAYS)
 #define CHUNK_MAX  16384 /* edges removed by one commit */
 
@@ -115,6 +114,19 @@ static odb_status sink_edge(const struct sink *s, const struct link_plan *p, boo
 
 /* ---- linking ---- */
 
+odb_status graph_claim_record(odb_txn *txn, odb_cf *records, odb_slice id)
+{
+    uint8_t behind[GRAPH_ID_LEN_MAX + 1]; /* the key that follows next */
+    odb_range range;
+
+    memset(&range, 0, sizeof range);
+    memcpy(behind, id.data, id.size);
+    behind[id.size] = 0;
+    range.lower = id;
+    range.upper = odb_bytes(behind, id.size + 1);
+    return odb_txn_claim(txn, records, &range, true);
+}
+
 /* `flags` make sense, and are all in `allowed`. */
 static odb_status check_link_flags(unsigned flags, unsigned allowed)
 {
@@ -146,17 +158,14 @@ static odb_status link_one_way(odb_txn *txn, const struct link_plan *p, bool is_
 static odb_status keep_record(odb_db *db, odb_txn *txn, odb_slice id)
 {
     odb_cf *records = NULL;
-    odb_value v = {0};
     odb_status st = odb_cf_open(db, ODB_FAMILY_RECORDS, &records);
 
     if (st == ODB_OK)
-        st = odb_get(odb_in(txn), records, id, &v);
+        st = graph_claim_record(txn, records, id);
     if (st == ODB_OK)
-        st = odb_txn_put(txn, records, id, odb_bytes(v.data, v.size));
-    else if (st == ODB_ABSENT)
-        st = err_set(ODB_ABSENT,
-                     "an end of the edge has no record, which ODB_LINK_REQUIRE asks for");
-    odb_value_release(&v);
+        st = odb_exists(odb_in(txn), records, id);
+    if (st == ODB_ABSENT)
+        st = err_set(ODB_ABSENT, "an end of the edge has no record, as ODB_LINK_REQUIRE asks");
     return st;
 }
 
@@ -177,22 +186,29 @@ static odb_status link_in(odb_db *db, odb_txn *txn, const struct link_plan *p, c
     return st;
 }
 
-odb_status graph_by_itself(odb_db *db, odb_status (*work)(odb_txn *txn, void *arg), void *arg)
+/* In the caller's transaction: all of it, or it is left as it was. */
+static odb_status within(odb_txn *txn, odb_status (*work)(odb_txn *txn, void *arg), void *arg)
 {
-    odb_txn *txn = NULL;
-    odb_status st = odb_txn_begin(db, NULL, &txn);
+    char text[ERR_TEXT_MAX];
+    uint32_t savepoint;
+    odb_status st = odb_txn_save(txn, &savepoint);
 
-    for (int tries = 1; st == ODB_OK; tries++) {
-        st = work(txn, arg);
-        if (st == ODB_OK)
-            st = odb_txn_commit(txn, NULL);
-        if (st != ODB_CONFLICT || tries == TRIES)
-            break;
-        os_thread_yield();
-        st = odb_txn_reset(txn);
-    }
-    odb_txn_free(txn);
-    return st;
+    if (st != ODB_OK)
+        return st;
+    st = work(txn, arg);
+    if (st == ODB_OK)
+        return odb_txn_release(txn, savepoint);
+    err_save(text);
+    if (odb_txn_rollback_to(txn, savepoint) == ODB_OK) /* else it has ended, with all its writes */
+        err_ignore(odb_txn_release(txn, savepoint));
+    return err_restore(st, text);
+}
+
+/* In the caller's transaction, or in one of its own that is tried again while others are faster. */
+static odb_status run_work(odb_db *db, odb_txn *txn, odb_status (*work)(odb_txn *txn, void *arg),
+                           void *arg)
+{
+    return txn ? within(txn, work, arg) : odb_txn_run(db, NULL, work, arg, NULL);
 }
 
 /* Write `value` (NULL: delete) both ways in a batch. */
@@ -243,14 +259,12 @@ odb_status odb_link_edge(odb_db *db, odb_txn *txn, const odb_edge *edge, const o
         st = plan_value(&p, edge, props, prop_count);
     if (st != ODB_OK)
         goto done;
-    if (txn) {
-        st = link_in(db, txn, &p, edge, flags);
-    } else if ((flags & ODB_LINK_UPSERT) && !(flags & ODB_LINK_REQUIRE)) {
+    if (!txn && (flags & ODB_LINK_UPSERT) && !(flags & ODB_LINK_REQUIRE)) {
         odb_slice value = buf_slice(&p.value);
 
         st = commit_blindly(db, &p, flags & ODB_LINK_BOTH_WAYS, &value);
     } else {
-        st = graph_by_itself(db, link_job_run, &job);
+        st = run_work(db, txn, link_job_run, &job);
     }
 done:
     buf_release(&p.value);
@@ -289,16 +303,22 @@ odb_status odb_batch_link(odb_db *db, odb_batch *batch, const odb_edge *edge, co
     return st;
 }
 
+static odb_status unlink_plan_run(odb_txn *txn, void *arg)
+{
+    const struct sink s = {txn, NULL};
+
+    return sink_edge(&s, arg, false, NULL);
+}
+
 odb_status odb_unlink(odb_db *db, odb_txn *txn, odb_slice from, odb_slice rel, odb_slice to)
 {
     const odb_edge e = {.from = from, .rel = rel, .to = to};
-    const struct sink s = {txn, NULL};
     struct link_plan p;
     odb_status st = plan_names(&p, db, &e);
 
     if (st != ODB_OK)
         return st;
-    return txn ? sink_edge(&s, &p, false, NULL) : commit_blindly(db, &p, false, NULL);
+    return txn ? within(txn, unlink_plan_run, &p) : commit_blindly(db, &p, false, NULL);
 }
 
 /* ---- unlinking a node ---- */
@@ -371,6 +391,20 @@ done:
     return st;
 }
 
+/* Nobody may link the node before the commit: the edge would miss its end. */
+static odb_status claim_edges(odb_txn *txn, const struct graph_view *v, odb_slice node)
+{
+    struct graph_key key;
+    odb_range range;
+    odb_status st;
+
+    memset(&range, 0, sizeof range);
+    graph_key_node(&key, node);
+    range.prefix = graph_key_slice(&key);
+    st = odb_txn_claim(txn, v->cf.forward, &range, false);
+    return st == ODB_OK ? odb_txn_claim(txn, v->cf.backward, &range, false) : st;
+}
+
 static odb_status unlink_job_run(odb_txn *txn, void *arg)
 {
     struct unlink_job *job = arg;
@@ -379,6 +413,8 @@ static odb_status unlink_job_run(odb_txn *txn, void *arg)
 
     job->removed = 0;
     job->has_more = false;
+    if (st == ODB_OK && job->with_record)
+        st = claim_edges(txn, &v, job->node);
     for (int is_in = 0; is_in < 2 && st == ODB_OK && !job->has_more; is_in++) {
         if (!graph_goes(job->direction, is_in) || (!is_in && job->resume_is_in))
             continue;
@@ -399,13 +435,13 @@ static odb_status unlink_job_finish(struct unlink_job *job, odb_txn *txn, uint64
 
     if (txn) {
         job->limit = UINT64_MAX;
-        st = unlink_job_run(txn, job);
-        *removed = job->removed;
+        st = within(txn, unlink_job_run, job);
+        *removed = st == ODB_OK ? job->removed : 0;
         return st;
     }
     job->limit = CHUNK_MAX;
     do {
-        st = graph_by_itself(job->db, unlink_job_run, job);
+        st = odb_txn_run(job->db, NULL, unlink_job_run, job, NULL);
         if (st != ODB_OK)
             break;
         *removed += job->removed;

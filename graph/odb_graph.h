@@ -25,8 +25,9 @@
  * one commit, so that both directions are read in order and no crash leaves one without the other.
  * Linking costs the same whether a node has no edge or a million.
  *
- * Writes take a transaction, or NULL: then they commit by themselves, and try again (some dozens of
- * times) when somebody else got there first, before they answer ODB_CONFLICT. Reads say where they
+ * Writes take a transaction, or NULL: then they commit by themselves, and try again when somebody else
+ * got there first (odb_txn_run) before they answer ODB_CONFLICT. One that fails inside a transaction
+ * leaves it as it was. Reads say where they
  * look (odb_now, odb_asof, odb_in), and see that one moment from beginning to end, however long they
  * take. Option structs begin with `size`; all other fields 0, NULL or false mean the default.
  *

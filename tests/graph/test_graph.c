@@ -285,6 +285,28 @@ static void large_node_is_unlinked_in_pieces(void **state)
     }
 }
 
+static void transaction_is_left_as_it_was_by_what_fails(void **state)
+{
+    struct fixture *f = *state;
+    odb_edge e = odb_edge_of(odb_s("a"), odb_s("r"), odb_s("b"));
+    odb_txn *t = NULL;
+
+    make_record(f, "a");
+    assert_ok(odb_txn_begin(f->db, NULL, &t));
+    assert_ok(odb_link_edge(f->db, t, &e, NULL, 0, ODB_LINK_NEW));
+    assert_status(odb_link_edge(f->db, t, &e, NULL, 0, ODB_LINK_NEW), ODB_EXISTS);
+    assert_non_null(strstr(odb_error_text(), "already"));
+    e.to = odb_s("c"); /* the way there is new, the way back is not */
+    assert_ok(odb_link(f->db, t, odb_s("c"), odb_s("r"), odb_s("a")));
+    assert_status(odb_link_edge(f->db, t, &e, NULL, 0, ODB_LINK_NEW | ODB_LINK_BOTH_WAYS),
+                  ODB_EXISTS);
+    assert_ok(odb_txn_commit(t, NULL));
+    odb_txn_free(t);
+    expect_out(f, "a", "a>r>b");
+    expect_out(f, "c", "c>r>a");
+    expect_sound(f, 2);
+}
+
 /* ---- iterators ---- */
 
 static void all_edges_are_read_page_by_page(void **state)
@@ -854,6 +876,7 @@ int main(void)
         BOTH(required_end_deleted_meanwhile_is_a_conflict),
         BOTH(node_goes_with_its_record_and_edges),
         BOTH(large_node_is_unlinked_in_pieces),
+        BOTH(transaction_is_left_as_it_was_by_what_fails),
         BOTH(all_edges_are_read_page_by_page),
         BOTH(iterator_resumes_in_another_one),
         BOTH(iterator_sees_one_moment),

@@ -162,11 +162,57 @@ static void readers_see_both_sides_of_every_edge(void **state)
     (void)sound_edges(f->db);
 }
 
+/* ---- required ends against deletes with all edges ---- */
+
+#define PEOPLE 6
+
+static void require_or_delete(void *arg)
+{
+    struct member *m = arg;
+    uint64_t dice = (uint64_t)m->no * 104729 + 11;
+
+    for (int i = 0; i < ROUNDS; i++) {
+        char a[16], b[16];
+        odb_record_draft d;
+        odb_edge e;
+        odb_status st;
+
+        dice = dice * 6364136223846793005u + 1442695040888963407u;
+        (void)snprintf(a, sizeof a, "p%d", (int)((dice >> 33) % PEOPLE));
+        (void)snprintf(b, sizeof b, "p%d", (int)((dice >> 43) % PEOPLE));
+        d = odb_record_make(a, "somebody");
+        e = odb_edge_of(odb_s(a), odb_s("knows"), odb_s(b));
+        switch ((dice >> 53) % 6) {
+        case 0: st = odb_record_put(m->team->db, NULL, &d, 0); break;
+        case 1: st = odb_node_delete(m->team->db, NULL, odb_s(a), 0); break;
+        default:
+            st = odb_link_edge(m->team->db, NULL, &e, NULL, 0, ODB_LINK_REQUIRE);
+            st = st == ODB_ABSENT ? ODB_OK : st;
+            break;
+        }
+        note(m->team, st == ODB_OK, "requiring or deleting");
+    }
+}
+
+static void required_ends_are_never_missing(void **state)
+{
+    struct fixture *f = *state;
+    odb_graph_check check = {.size = sizeof check};
+    struct team t = {.db = f->db};
+
+    check.ends = true;
+    run_team(&t, require_or_delete);
+    assert_ok(odb_graph_verify(odb_now(f->db), &check));
+    assert_int_equal(check.dangling, 0);
+    assert_true(check.edges > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(w3_concurrent_links_of_a_node_are_all_kept),
         BOTH(readers_see_both_sides_of_every_edge),
+        BOTH(required_ends_are_never_missing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
