@@ -307,6 +307,30 @@ static void transaction_is_left_as_it_was_by_what_fails(void **state)
     expect_sound(f, 2);
 }
 
+static void edge_made_behind_a_delete_is_a_conflict(void **state)
+{
+    struct fixture *f = *state;
+    odb_edge out = odb_edge_of(odb_s("a"), odb_s("r"), odb_s("b"));
+    odb_edge in = odb_edge_of(odb_s("b"), odb_s("r"), odb_s("a"));
+    odb_txn *t = NULL;
+
+    make_record(f, "b");
+    for (int is_in = 0; is_in < 2; is_in++) {
+        odb_record_draft d = odb_record_make("a", "text");
+
+        assert_ok(odb_record_put(f->db, NULL, &d, 0));
+        assert_ok(odb_txn_begin(f->db, NULL, &t));
+        assert_ok(odb_node_delete(f->db, t, odb_s("a"), 0));
+        assert_ok(odb_link_edge(f->db, NULL, is_in ? &in : &out, NULL, 0, ODB_LINK_REQUIRE));
+        assert_status(odb_txn_commit(t, NULL), ODB_CONFLICT);
+        odb_txn_free(t);
+        assert_ok(odb_record_exists(odb_now(f->db), odb_s("a")));
+        expect_sound(f, 1);
+        assert_ok(odb_node_delete(f->db, NULL, odb_s("a"), ODB_MUST_EXIST));
+        expect_sound(f, 0);
+    }
+}
+
 /* ---- iterators ---- */
 
 static void all_edges_are_read_page_by_page(void **state)
@@ -877,6 +901,7 @@ int main(void)
         BOTH(node_goes_with_its_record_and_edges),
         BOTH(large_node_is_unlinked_in_pieces),
         BOTH(transaction_is_left_as_it_was_by_what_fails),
+        BOTH(edge_made_behind_a_delete_is_a_conflict),
         BOTH(all_edges_are_read_page_by_page),
         BOTH(iterator_resumes_in_another_one),
         BOTH(iterator_sees_one_moment),
