@@ -259,9 +259,28 @@ ODB_COLD static odb_cf *cf_handle_find(odb_db *db, const char *name)
     return cf;
 }
 
+/* The handle of a family the backend has, made unless another thread was faster: it may have seen the
+ * family as soon as the backend had it. */
+ODB_COLD static odb_status cf_handle_get(odb_db *db, odb_backend_cf cf, const char *name,
+                                         odb_cf **out)
+{
+    odb_status st = ODB_OK;
+    odb_cf *found;
+
+    os_mutex_lock(&db->lock);
+    found = cf_handle_find(db, name);
+    if (found && found->id == cf.id)
+        *out = found;
+    else
+        st = cf_handle_add(db, cf, name, out);
+    os_mutex_unlock(&db->lock);
+    return st;
+}
+
 ODB_COLD odb_status odb_cf_open(odb_db *db, const char *name, odb_cf **out)
 {
     odb_status st = api_check_db(db);
+    odb_backend_cf there;
     odb_cf *found;
 
     if (st == ODB_OK)
@@ -273,6 +292,8 @@ ODB_COLD odb_status odb_cf_open(odb_db *db, const char *name, odb_cf **out)
     os_mutex_lock(&db->lock);
     found = cf_handle_find(db, name);
     os_mutex_unlock(&db->lock);
+    if (!found && db->ops.cf_find(db->self, name, &there) == ODB_OK)
+        return cf_handle_get(db, there, name, out); /* made, and its handle is late */
     if (!found)
         return err_set(ODB_NO_FAMILY, "there is no family '%s'; odb_cf_create makes one", name);
     *out = found;
@@ -298,10 +319,7 @@ ODB_COLD odb_status odb_cf_create(odb_db *db, const char *name, const odb_cf_opt
     st = db->ops.cf_create(db->self, name, opt, &made);
     if (st != ODB_OK)
         return st;
-    os_mutex_lock(&db->lock);
-    st = cf_handle_add(db, made, name, out);
-    os_mutex_unlock(&db->lock);
-    return st;
+    return cf_handle_get(db, made, name, out);
 }
 
 ODB_COLD odb_status odb_cf_drop(odb_db *db, odb_cf *cf)

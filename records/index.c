@@ -105,24 +105,21 @@ odb_status rec_row_value(struct buf *b, odb_slice name, const odb_prop_value *va
 }
 
 /* Pass over the value of a property's row. */
-static bool skip_row_value(struct dec *d, struct buf *room)
+static bool skip_row_value(struct dec *d)
 {
-    odb_slice part;
-
     switch (dec_u8(d)) {
     case ROW_NULL: return !d->bad;
     case ROW_BOOL: return dec_u8(d) <= 1 && !d->bad;
     case ROW_NUMBER: return dec_take(d, 8) != NULL;
     case ROW_TEXT:
-    case ROW_BYTES: return rec_key_take_part(d, room, &part);
+    case ROW_BYTES: return rec_key_skip_part(d);
     default: return false;
     }
 }
 
-bool rec_row_parse(odb_slice key, struct buf *room, struct rec_row *out)
+odb_status rec_row_parse(odb_slice key, struct buf *room, struct rec_row *out)
 {
     struct dec d = dec_from(key);
-    struct buf unused = {0};
     bool is_fine;
 
     memset(out, 0, sizeof *out);
@@ -131,16 +128,18 @@ bool rec_row_parse(odb_slice key, struct buf *room, struct rec_row *out)
     case REC_ROW_TIME: is_fine = dec_take(&d, 8) != NULL; break;
     case REC_ROW_IMPORTANCE: is_fine = dec_take(&d, 4) != NULL; break;
     case REC_ROW_PROP:
-        is_fine = rec_key_take_part(&d, room, &out->name) && skip_row_value(&d, &unused);
+        is_fine = rec_key_take_part(&d, room, &out->name);
+        if (!is_fine && !d.bad)
+            return ODB_NOMEM;
+        is_fine = is_fine && skip_row_value(&d);
         break;
     default: is_fine = false;
     }
-    buf_release(&unused);
     if (!is_fine || dec_left(&d) == 0 || dec_left(&d) > ODB_RECORD_ID_MAX)
-        return false;
+        return ODB_ABSENT;
     out->prefix = odb_bytes(key.data, key.size - dec_left(&d));
     out->id = odb_bytes(d.p, dec_left(&d));
-    return true;
+    return ODB_OK;
 }
 
 odb_status rec_row_matches(const struct rec_row *row, const struct rec_view *record,
@@ -222,9 +221,9 @@ static odb_status change_row(void *arg, odb_slice key)
 
     if (c->other) {
         struct buf name = {0};
-        odb_status st = ODB_ABSENT;
+        odb_status st = rec_row_parse(key, &name, &row);
 
-        if (rec_row_parse(key, &name, &row))
+        if (st == ODB_OK)
             st = rec_row_matches(&row, c->other, c->room);
         buf_release(&name);
         if (st != ODB_ABSENT)

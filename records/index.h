@@ -31,8 +31,8 @@ struct rec_row {
     odb_slice id;
 };
 
-/* False: it is no row (or no memory for `room`). */
-ODB_MUST_CHECK bool rec_row_parse(odb_slice key, struct buf *room, struct rec_row *out);
+/* ODB_ABSENT: it is no row; ODB_NOMEM. */
+ODB_MUST_CHECK odb_status rec_row_parse(odb_slice key, struct buf *room, struct rec_row *out);
 /* Whether the record has this row, now. `room` is overwritten. ODB_OK or ODB_ABSENT; ODB_NOMEM. */
 ODB_MUST_CHECK odb_status rec_row_matches(const struct rec_row *row, const struct rec_view *record,
                                           struct buf *room);

@@ -457,17 +457,14 @@ void json_release(struct json_doc *doc)
     doc->count = doc->cap = 0;
 }
 
-const char *json_check(odb_slice text, size_t *at)
+odb_status json_check(odb_slice text, const char **what, size_t *at)
 {
     struct json_doc doc;
-    const char *what = NULL;
-    odb_status st = json_read(text, &doc, &what, at);
+    odb_status st = json_read(text, &doc, what, at);
 
     if (st == ODB_OK)
         json_release(&doc);
-    else if (st == ODB_NOMEM)
-        *at = 0;
-    return st == ODB_NOMEM ? "no memory to check it" : what;
+    return st;
 }
 
 const struct json_node *json_member(const struct json_doc *doc, const struct json_node *object,

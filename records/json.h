@@ -59,8 +59,8 @@ ODB_MUST_CHECK odb_status json_read(odb_slice text, struct json_doc *out, const 
                                     size_t *at);
 void json_release(struct json_doc *doc);
 
-/* json_read() for those who only want to know. NULL: it is JSON. */
-ODB_MUST_CHECK const char *json_check(odb_slice text, size_t *at);
+/* json_read() for those who only want to know. */
+ODB_MUST_CHECK odb_status json_check(odb_slice text, const char **what, size_t *at);
 
 /* The member `name` of the object node `object`; NULL: there is none, or it is no object. */
 const struct json_node *json_member(const struct json_doc *doc, const struct json_node *object,

@@ -116,6 +116,14 @@ bool rec_key_take_part(struct dec *d, struct buf *room, odb_slice *out)
     return key_find_end(d, false, &stop, &nuls) && key_unescape(from, stop, nuls, room, out);
 }
 
+bool rec_key_skip_part(struct dec *d)
+{
+    const uint8_t *stop;
+    size_t nuls;
+
+    return key_find_end(d, false, &stop, &nuls);
+}
+
 bool rec_key_take_last(struct dec *d, struct buf *room, odb_slice *out)
 {
     const uint8_t *from = d->p, *stop;

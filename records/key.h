@@ -32,7 +32,9 @@ size_t rec_key_escaped_len(odb_slice part);
  * holds a NUL, bytes of `room`, which is overwritten. False: malformed (d->bad is set), or no memory
  * for `room` (it is not). Trusts nothing. */
 ODB_MUST_CHECK bool rec_key_take_part(struct dec *d, struct buf *room, odb_slice *out);
-/* The same for a last part: all that is left of `d`. */
+/* Pass over a part and its end. False: malformed. */
+ODB_MUST_CHECK bool rec_key_skip_part(struct dec *d);
+/* Take a last part: all that is left of `d`. */
 ODB_MUST_CHECK bool rec_key_take_last(struct dec *d, struct buf *room, odb_slice *out);
 
 /* ---- numbers; `p` has room for them ---- */

@@ -102,13 +102,14 @@ odb_status odb_meta_get(odb_at at, const char *name, odb_value *out)
     st = odb_get(at, env->metadata, odb_s(name), out);
     if (st != ODB_OK)
         return st;
-    what = json_check(odb_bytes(out->data, out->size), &off);
-    if (what) {
-        odb_value_release(out);
-        return err_set(ODB_CORRUPT, "the metadata document %s is no JSON: %s, at byte %zu", name,
-                       what, off);
-    }
-    return ODB_OK;
+    st = json_check(odb_bytes(out->data, out->size), &what, &off);
+    if (st == ODB_OK)
+        return ODB_OK;
+    odb_value_release(out);
+    if (st == ODB_NOMEM)
+        return st;
+    return err_set(ODB_CORRUPT, "the metadata document %s is no JSON: %s, at byte %zu", name, what,
+                   off);
 }
 
 odb_status odb_meta_list(odb_at at, const char *prefix,
@@ -126,14 +127,20 @@ odb_status odb_meta_list(odb_at at, const char *prefix,
         return st;
     for (bool ok = odb_iter_first(it); ok; ok = odb_iter_next(it)) {
         odb_slice json = odb_iter_value(it);
+        const char *what;
         size_t off;
 
-        if (json_check(json, &off))
+        st = json_check(json, &what, &off);
+        if (st == ODB_NOMEM)
+            break;
+        if (st != ODB_OK)
             json = odb_bytes(NULL, 0);
+        st = ODB_OK;
         if (!each(arg, odb_iter_key(it), json))
             break;
     }
-    st = odb_iter_status(it);
+    if (st == ODB_OK)
+        st = odb_iter_status(it);
     odb_iter_free(it);
     return st;
 }

@@ -165,8 +165,9 @@ bool rec_props_find(const struct rec_props *props, odb_slice name, odb_prop_valu
 odb_status rec_prop_check(const odb_prop *prop)
 {
     const odb_slice *s = &prop->value.u.bytes;
-    size_t at;
     const char *bad;
+    size_t at;
+    odb_status st;
 
     if (prop->name.size == 0 || prop->name.size > ODB_PROP_NAME_MAX || !prop->name.data)
         return err_set(ODB_INVALID, "a property name of %zu bytes; 1 to %d are possible",
@@ -194,10 +195,11 @@ odb_status rec_prop_check(const odb_prop *prop)
     if (prop->value.type == ODB_PROP_TEXT && !utf8_is_valid(*s))
         return err_set(ODB_INVALID, "property %.*s is not UTF-8; store it as bytes",
                        NAME_SHOWN(prop->name));
-    if (prop->value.type == ODB_PROP_JSON && (bad = json_check(*s, &at)) != NULL)
+    st = prop->value.type == ODB_PROP_JSON ? json_check(*s, &bad, &at) : ODB_OK;
+    if (st == ODB_INVALID)
         return err_set(ODB_INVALID, "property %.*s is not JSON: %s, at byte %zu",
                        NAME_SHOWN(prop->name), bad, at);
-    return ODB_OK;
+    return st;
 }
 
 static size_t prop_value_len(const odb_prop_value *v)

@@ -652,9 +652,13 @@ static bool portion_fill(odb_record_iter *it)
     while (st == ODB_OK && it->count < most && scan_step(it)) {
         odb_slice key = odb_iter_key(it->keys);
 
-        if (!rec_row_parse(key, &it->name, &row) || !scan_wants_id(it, row.id))
+        st = rec_row_parse(key, &it->name, &row);
+        if (st == ODB_ABSENT || (st == ODB_OK && !scan_wants_id(it, row.id))) {
+            st = ODB_OK;
             continue;
-        st = buf_append(&it->rows, key.data, key.size);
+        }
+        if (st == ODB_OK)
+            st = buf_append(&it->rows, key.data, key.size);
         it->ids[it->count] = odb_bytes(NULL, row.id.size); /* found when nothing moves any more */
         it->row_end[it->count] = it->rows.len;
         it->count += st == ODB_OK;
@@ -706,9 +710,9 @@ static bool scan_next_by_row(odb_record_iter *it)
             it->damaged++;
             continue;
         }
-        if (!rec_row_parse(key, &it->name, &row))
-            continue;
-        st = rec_row_matches(&row, &r->view, &it->key);
+        st = rec_row_parse(key, &it->name, &row);
+        if (st == ODB_OK)
+            st = rec_row_matches(&row, &r->view, &it->key);
         if (st == ODB_NOMEM)
             return scan_stop(it, st);
         if (st == ODB_OK && scan_wants(it, r))
@@ -723,8 +727,11 @@ static bool scan_next_row(odb_record_iter *it)
 
     while (scan_step(it)) {
         odb_slice key = odb_iter_key(it->keys);
+        odb_status st = rec_row_parse(key, &it->name, &row);
 
-        if (rec_row_parse(key, &it->name, &row) && scan_wants_id(it, row.id))
+        if (st == ODB_NOMEM)
+            return scan_stop(it, st);
+        if (st == ODB_OK && scan_wants_id(it, row.id))
             return scan_show(it, row.id, key);
     }
     return false;

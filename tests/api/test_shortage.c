@@ -131,9 +131,38 @@ static void opening_short_of_memory_leaves_nothing_behind(void **state)
     fixture_remove_dir(dir);
 }
 
+/* A family whose handle could not be made is there, and is found by whoever asks for it next. */
+static void a_family_made_half_is_found_again(void **state)
+{
+    odb_status st = ODB_NOMEM;
+
+    (void)state;
+    for (long n = 0; st != ODB_OK; n++) {
+        odb_backend backend;
+        odb_cf *cf = NULL, *again = NULL;
+        odb_db *db = NULL;
+        odb_status made;
+
+        assert_true(n < 100);
+        assert_ok(odb_backend_memory(&backend));
+        assert_ok(odb_open_backend(backend, &db));
+        test_alloc_fail(n, 0);
+        st = odb_cf_create(db, "late", NULL, &cf);
+        test_alloc_fail(-1, 0);
+        made = odb_cf_create(db, "late", NULL, &cf);
+        assert_true(made == ODB_OK || made == ODB_EXISTS);
+        assert_ok(odb_cf_open(db, "late", &cf));
+        assert_ok(odb_cf_open(db, "late", &again));
+        assert_ptr_equal(cf, again);
+        assert_ok(odb_put(db, cf, odb_s("k"), odb_s("v"), NULL));
+        assert_ok(odb_close(db));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_family_made_half_is_found_again),
         cmocka_unit_test(P16_every_failed_request_is_a_status_and_no_leak),
         cmocka_unit_test(opening_short_of_memory_leaves_nothing_behind),
     };
