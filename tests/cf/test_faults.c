@@ -8,6 +8,7 @@
  *   ODB_TEST_SEED    another history
  *   ODB_TEST_STRIDE  every so many operations only (1: all, also of those tests that otherwise take
  *                    every fifth)
+ *   ODB_TEST_ONLY    tests whose names match, as P05*
  */
 #include "tests/cf/workload.h"
 
@@ -549,6 +550,9 @@ int main(void)
         cmocka_unit_test(want_of_memory_for_a_while_breaks_no_promise),
     };
 
+    test_alloc_keep_memory();
+    if (getenv("ODB_TEST_ONLY"))
+        cmocka_set_test_filter(getenv("ODB_TEST_ONLY"));
     seed_used = env_number("ODB_TEST_SEED", 1);
     print_message("ODB_TEST_SEED=%llu\n", (unsigned long long)seed_used);
     return cmocka_run_group_tests(tests, NULL, NULL);

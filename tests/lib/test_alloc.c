@@ -4,6 +4,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 static atomic_long requests, alive;
 static atomic_long fail_after = -1;
@@ -14,6 +17,15 @@ void test_alloc_fail(long after, int sticky)
     atomic_store(&requests, 0);
     atomic_store(&fail_sticky, sticky);
     atomic_store(&fail_after, after);
+}
+
+void test_alloc_keep_memory(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 512 << 20);
+    (void)mallopt(M_TOP_PAD, 16 << 20);
+#endif
 }
 
 long test_alloc_requests(void)

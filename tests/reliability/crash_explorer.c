@@ -817,6 +817,7 @@ int main(int argc, char **argv)
             "                      [--fixed] --replay SEED:SYNC.REVERTS.RESTARTED[/OP.IMAGE]...\n");
         return 2;
     }
+    test_alloc_keep_memory();
     run.started = now_s();
     if (run.is_replay)
         replay_failure();
