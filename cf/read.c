@@ -41,7 +41,7 @@ static odb_status read_one(struct cf_set *s, struct cf *cf, const struct cf_snap
     uint64_t seq;
 
     if (CANARY(33))
-        os_thread_yield();
+        os_thread_sleep(100000);
     view = lsm_view(cf->tree);
     seq = CANARY(33) ? early : read_moment(s, snap); /* after the view (1) */
 

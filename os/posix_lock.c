@@ -117,7 +117,7 @@ static odb_status lock_file(const struct os_dir *dir, const char *name, int *fd,
         return ODB_OK;
     if (st != ODB_OK)
         return st;
-    err = lock_byte(opened, dir->is_readonly ? F_RDLCK : F_WRLCK);
+    err = CANARY(43) ? 0 : lock_byte(opened, dir->is_readonly ? F_RDLCK : F_WRLCK);
     if (err == EAGAIN || err == EACCES) {
         st = err_set(ODB_BUSY, "%s is open in another process", dir->path);
     } else if (lock_err_is_unable(err)) {

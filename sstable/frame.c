@@ -89,7 +89,7 @@ const char *frame_open(odb_slice stored, uint64_t salt, uint64_t off, bool verif
         if (raw_len != payload_len)
             return "raw length differs from the payload";
     } else if (codec == CODEC_LZ4) {
-        if (raw_len / FRAME_LZ4_RATIO > payload_len)
+        if (raw_len / FRAME_LZ4_RATIO > payload_len && !CANARY(40))
             return "claims to unpack to more than LZ4 can hold";
     } else {
         return "unknown codec";

@@ -141,6 +141,7 @@ static void lies_are_refused(void **state)
         size_t len;
     } t[] = {
         {"a kind that is not known", {3, 0, 1, 1, 'k', 'v'}, 6},
+        {"a kind that is not known, shaped like a delete", {3, 0, 1, 'k'}, 4},
         {"kind 0", {0, 0, 1, 1, 'k', 'v'}, 6},
         {"a family over 32 bits", {2, 0xff, 0xff, 0xff, 0xff, 0x7f, 0, 0}, 8},
         {"a number spelled too long", {2, 0x80, 0, 1, 0, 'k'}, 6},

@@ -490,6 +490,75 @@ static void dying_in_a_crowd_keeps_what_was_answered(void **state)
     assert_int_equal(test_alloc_alive(), 0);
 }
 
+/* ---- a read's moment and its view ---- */
+
+struct finder {
+    struct cf_set *s;
+    struct cf *cf;
+    _Atomic bool *stop;
+    _Atomic unsigned long *done; /* puts that have returned */
+    struct os_thread *thread;
+    uint64_t reads, missed;
+};
+
+static void find_what_is_there(void *arg)
+{
+    struct finder *f = arg;
+    char v[32];
+    size_t n;
+
+    while (!atomic_load(f->stop)) {
+        unsigned long done = atomic_load(f->done);
+
+        memset(v, 0, sizeof v);
+        if (cf_get_into(f->s, f->cf, NULL, odb_s("k"), v, sizeof v - 1, &n) != ODB_OK ||
+            strtoul(v, NULL, 10) < done)
+            f->missed++;
+        f->reads++;
+    }
+}
+
+/* Every flush drops the versions that nobody is known to read. A read that chose its moment before its
+ * view would look for one of them (C33). */
+static void P11_a_read_finds_what_was_there_when_it_began(void **state)
+{
+    struct os *os = sim_new(5);
+    struct cf_set_options o = crowd_options(os, 1);
+    struct finder f[2];
+    _Atomic bool stop = false;
+    _Atomic unsigned long done = 0;
+    unsigned long n = 0;
+    struct cf_set *s;
+    struct cf *cf;
+    char v[32];
+
+    (void)state;
+    assert_int_equal(cf_open(DB, &o, &s), ODB_OK);
+    assert_int_equal(cf_find(s, "default", &cf), ODB_OK);
+    assert_int_equal(cf_put(s, cf, odb_s("k"), odb_s("0"), NULL), ODB_OK);
+    for (int i = 0; i < 2; i++) {
+        f[i] = (struct finder){.s = s, .cf = cf, .stop = &stop, .done = &done};
+        assert_int_equal(os_thread_start("finder", find_what_is_there, &f[i], &f[i].thread),
+                         ODB_OK);
+    }
+    for (int round = 0; round < 300; round++) {
+        for (int i = 0; i < 4; i++) {
+            (void)snprintf(v, sizeof v, "%lu", ++n);
+            assert_int_equal(cf_put(s, cf, odb_s("k"), odb_s(v), NULL), ODB_OK);
+            atomic_store(&done, n);
+        }
+        assert_int_equal(cf_flush(s, cf), ODB_OK);
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < 2; i++) {
+        os_thread_join(f[i].thread);
+        assert_true(f[i].reads > 0);
+        assert_int_equal(f[i].missed, 0);
+    }
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(os);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -498,6 +567,7 @@ int main(void)
         cmocka_unit_test(families_come_and_go_beside_commits),
         cmocka_unit_test(dying_in_a_crowd_keeps_what_was_answered),
         cmocka_unit_test(a_failed_sync_stops_all_and_shows_nothing_uncertain),
+        cmocka_unit_test(P11_a_read_finds_what_was_there_when_it_began),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,7 +65,8 @@ static struct {
     bool is_verbose;
     struct origin replay;
     uint64_t expect;
-    uint64_t stride; /* moments looked at: one in so many */
+    double nested_share; /* of the time; half of it for failed syncs */
+    uint64_t stride;     /* moments looked at: one in so many */
     double started;
     unsigned failures;
 
@@ -449,7 +450,7 @@ static bool nested_is_due(void)
         return false;
     if (run.is_fixed)
         return run.distinct % 500 == 7;
-    return run.nested_s < 0.25 * elapsed();
+    return run.nested_s < run.nested_share * elapsed();
 }
 
 static enum oracle_effort effort_of(uint64_t n)
@@ -721,8 +722,8 @@ static void explore_history(void)
     syncs = sync_ops(&sync_count);
     while (from != 0 && !is_over()) {
         from = explore_window(from);
-        while (!run.is_fixed && sync_at < 2 * sync_count && run.sync_s < 0.12 * elapsed() &&
-               !is_over()) {
+        while (!run.is_fixed && sync_at < 2 * sync_count &&
+               run.sync_s < run.nested_share / 2 * elapsed() && !is_over()) {
             double begin = now_s();
 
             explore_failed_sync(syncs[(sync_at * 7) / 2 % sync_count], sync_at % 2);
@@ -792,6 +793,7 @@ int main(int argc, char **argv)
 
     run.seed = 1;
     run.budget = 60;
+    run.nested_share = 0.25;
     run.stride = getenv("ODB_TEST_STRIDE") ? strtoull(getenv("ODB_TEST_STRIDE"), NULL, 0) : 1;
     for (int i = 1; i < argc && ok; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -806,6 +808,8 @@ int main(int argc, char **argv)
             run.budget = strtod(value, NULL);
         else if (value && strcmp(argv[i - 1], "--seed") == 0)
             run.seed = strtoull(value, NULL, 0);
+        else if (value && strcmp(argv[i - 1], "--nested") == 0)
+            run.nested_share = strtod(value, NULL) / 100;
         else if (value && strcmp(argv[i - 1], "--expect") == 0)
             run.expect = strtoull(value, NULL, 0);
         else
@@ -813,7 +817,8 @@ int main(int argc, char **argv)
     }
     if (!ok) {
         printf(
-            "usage: crash_explorer --fixed [--expect N] | --budget SECONDS [--seed N] |\n"
+            "usage: crash_explorer --fixed [--expect N] | --budget SECONDS [--seed N] [--nested "
+            "PERCENT] |\n"
             "                      [--fixed] --replay SEED:SYNC.REVERTS.RESTARTED[/OP.IMAGE]...\n");
         return 2;
     }
