@@ -1,7 +1,8 @@
 /* examples/edges.c -- a batch over two families, and a snapshot that keeps its moment.
  *
- * An edge of a graph is kept twice, once for each direction. Both copies are written in one batch, so
- * no crash and no reader ever sees one without the other.
+ * An edge is kept twice, once for each direction, in two families of our own. Both copies are written in
+ * one batch, so no crash and no reader ever sees one without the other. (This is how graph/ does it; a
+ * program that wants a graph calls odb_link().)
  */
 #include <opendb.h>
 #include <stdio.h>
@@ -24,8 +25,8 @@ static odb_status add_edge(odb_db *db, odb_batch *b, const char *from, const cha
     (void)snprintf(forward, sizeof forward, "%s>%s", from, to);
     (void)snprintf(backward, sizeof backward, "%s<%s", to, from);
     odb_batch_clear(b);
-    TRY(odb_cf_open(db, ODB_FAMILY_GRAPH_FORWARD, &out));
-    TRY(odb_cf_open(db, ODB_FAMILY_GRAPH_BACKWARD, &in));
+    TRY(odb_cf_open(db, "by_start", &out));
+    TRY(odb_cf_open(db, "by_end", &in));
     TRY(odb_batch_put(b, out, odb_s(forward), odb_s(how)));
     TRY(odb_batch_put(b, in, odb_s(backward), odb_s(how)));
     TRY(odb_commit(db, b, NULL));
@@ -50,6 +51,8 @@ static odb_status count_edges(odb_at at, odb_cf *family, int *out)
 
 int main(int argc, char **argv)
 {
+    static const char *const families[] = {"by_start", "by_end"};
+    odb_options opt = odb_options_default();
     odb_db *db = NULL;
     odb_batch *b = NULL;
     odb_snapshot *before = NULL;
@@ -57,9 +60,11 @@ int main(int argc, char **argv)
     int then = 0, now = 0;
     odb_status st;
 
-    TRY(odb_open(argc > 1 ? argv[1] : "edges.db", NULL, &db));
+    opt.families = families;
+    opt.family_count = 2;
+    TRY(odb_open(argc > 1 ? argv[1] : "edges.db", &opt, &db));
     TRY(odb_batch_new(&b));
-    TRY(odb_cf_open(db, ODB_FAMILY_GRAPH_FORWARD, &forward));
+    TRY(odb_cf_open(db, "by_start", &forward));
     TRY(add_edge(db, b, "ann", "knows", "bob"));
     TRY(odb_snapshot_new(db, &before));
     TRY(add_edge(db, b, "bob", "knows", "cid"));

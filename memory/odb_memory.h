@@ -188,6 +188,26 @@ typedef bool odb_chunk_each(void *arg, odb_slice piece, uint64_t start, uint64_t
 ODB_API ODB_MUST_CHECK odb_status odb_chunk_text(odb_slice text, size_t target, size_t overlap,
                                                  odb_chunking how, odb_chunk_each *each, void *arg);
 
+/* ==== checking ==== */
+
+typedef struct odb_memory_report {
+    size_t size;             /* sizeof(odb_memory_report), set by the caller */
+    uint64_t records;        /* looked at */
+    uint64_t lost_vectors;   /* records that say they have a vector, and have none */
+    uint64_t unsaid_vectors; /* records that have one and say they have none */
+    uint64_t
+        lost_chunks; /* chunks their document does not lead to, documents that say another number */
+    uint64_t bare_vectors; /* vectors of no record: allowed, so not a fault */
+} odb_memory_report;
+
+/* Compare records, vectors and the chunks of documents, at one moment. `each` (may be NULL) is called
+ * with every fault. ODB_OK: it was compared; whether all is well the report says. Any other status: it
+ * could not be compared to the end. */
+ODB_API ODB_MUST_CHECK odb_status odb_memories_check(odb_at at, odb_memory_report *out,
+                                                     void (*each)(void *arg, odb_slice id,
+                                                                  const char *fault),
+                                                     void *arg);
+
 /* ==== the original's calls ====
  *
  * What the documents of OpenDB call insert_memory, get_related and so on. Each is the call named beside

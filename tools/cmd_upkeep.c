@@ -111,6 +111,30 @@ static int verify_graph(struct tool *t)
 }
 #endif
 
+#if ODB_HAS_MEMORY
+static void memory_fault(void *arg, odb_slice id, const char *fault)
+{
+    show_fault(arg, "memory", id, fault);
+}
+
+static int verify_memories(struct tool *t)
+{
+    struct fault_list faults = {t, 0};
+    odb_memory_report r = {.size = sizeof r};
+    odb_status st = odb_memories_check(odb_now(t->db), &r, memory_fault, &faults);
+
+    if (st != ODB_OK)
+        return tool_fail(st, "verify what records, vectors and documents share");
+    printf(t->is_json ? "{\"lost_vectors\":%llu,\"unsaid_vectors\":%llu,\"lost_chunks\":%llu,"
+                        "\"bare_vectors\":%llu}\n"
+                      : "memories: %llu vectors lost, %llu unsaid, %llu chunks lost; %llu vectors "
+                        "without a record\n",
+           (unsigned long long)r.lost_vectors, (unsigned long long)r.unsaid_vectors,
+           (unsigned long long)r.lost_chunks, (unsigned long long)r.bare_vectors);
+    return r.lost_vectors || r.unsaid_vectors || r.lost_chunks ? EXIT_CORRUPT : EXIT_FINE;
+}
+#endif
+
 static int verify_namespaces(struct tool *t)
 {
     int code = EXIT_FINE, found = EXIT_FINE;
@@ -122,6 +146,10 @@ static int verify_namespaces(struct tool *t)
 #endif
 #if ODB_HAS_GRAPH
     code = verify_graph(t);
+    found = code > found ? code : found;
+#endif
+#if ODB_HAS_MEMORY
+    code = verify_memories(t);
     found = code > found ? code : found;
 #endif
     return found;

@@ -179,7 +179,7 @@ static const struct command commands[] = {
     {"verify", cmd_verify, ACCESS_LOOK, 0, 0, "DIR [--namespaces]", "read and check every byte",
      "Checks log, manifest and all tables: checksums, order, counts. Changes nothing. Exit code 4\n"
      "and the file and offset when something is damaged.\n\n"
-     "  --namespaces  and whether records, their index and the graph agree with each other\n\n"
+     "  --namespaces  and whether records, index, edges and vectors agree with each other\n\n"
      "  odb verify books && echo sound\n"
      "  odb verify books --namespaces --json\n"},
 #if ODB_HAS_RECORDS

@@ -25,15 +25,18 @@ static inline void expect_vector(struct fixture *f, const char *id, bool is_ther
                   is_there ? ODB_OK : ODB_ABSENT);
 }
 
-/* Records agree with their index, edges with their twins. */
+/* Records agree with their index, their vectors and their chunks, edges with their twins. */
 static inline void expect_sound(struct fixture *f)
 {
     odb_records_report records = {.size = sizeof records};
     odb_graph_check graph = {.size = sizeof graph};
+    odb_memory_report memories = {.size = sizeof memories};
 
     assert_ok(odb_records_check(odb_now(f->db), &records, NULL, NULL));
     assert_int_equal(records.damaged + records.missing_rows + records.stray_rows, 0);
     assert_ok(odb_graph_verify(odb_now(f->db), &graph));
+    assert_ok(odb_memories_check(odb_now(f->db), &memories, NULL, NULL));
+    assert_int_equal(memories.lost_vectors + memories.unsaid_vectors + memories.lost_chunks, 0);
 }
 
 #endif

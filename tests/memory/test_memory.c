@@ -157,6 +157,45 @@ static void lists_hold_what_begins_alike(void **state)
     odb_record_list_release(&records);
 }
 
+/* ---- the check ---- */
+
+static void count_fault(void *arg, odb_slice id, const char *fault)
+{
+    char *seen = arg;
+
+    assert_true(strlen(fault) > 0);
+    (void)strncat(seen, id.data, id.size);
+}
+
+static void the_check_finds_what_was_torn_apart(void **state)
+{
+    struct fixture *f = *state;
+    odb_memory_report report = {.size = sizeof report};
+    odb_chunk c = odb_chunk_make("C", "chunk", 0, 1);
+    odb_document d = odb_document_make("D", "d.txt", 1, "text");
+    char seen[64] = "";
+
+    insert(f, "A", e1);
+    insert(f, "B", NULL);
+    assert_ok(odb_document_put(f->db, NULL, &d, &c, 1, 0));
+    expect_sound(f);
+    assert_ok(odb_vec_delete(f->db, NULL, odb_s("A")));
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("B"), e2, 3));
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("bare"), e2, 3));
+    assert_ok(odb_unlink(f->db, NULL, odb_s("D"), odb_s(ODB_REL_HAS_CHUNK), odb_s("C")));
+    assert_ok(odb_memories_check(odb_now(f->db), &report, count_fault, seen));
+    assert_int_equal(report.records, 4);
+    assert_int_equal(report.lost_vectors, 1);
+    assert_int_equal(report.unsaid_vectors, 1);
+    assert_int_equal(report.lost_chunks, 2);
+    assert_int_equal(report.bare_vectors, 1);
+    assert_string_equal(seen, "ABCD");
+    report.size = 1;
+    assert_status(odb_memories_check(odb_now(f->db), &report, NULL, NULL), ODB_INVALID);
+    assert_status(odb_memories_check(odb_now(f->db), NULL, NULL, NULL), ODB_INVALID);
+    assert_status(odb_memories_check((odb_at){0}, &report, NULL, NULL), ODB_INVALID);
+}
+
 /* ---- threads ---- */
 
 struct racer {
@@ -213,6 +252,7 @@ int main(void)
         BOTH(a_refused_memory_leaves_nothing),
         BOTH(a_search_leaves_out_vectors_without_a_record),
         BOTH(lists_hold_what_begins_alike),
+        BOTH(the_check_finds_what_was_torn_apart),
         BOTH(writers_of_one_memory_leave_record_and_vector_of_the_same_one),
     };
 
