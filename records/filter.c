@@ -55,10 +55,11 @@ bool filter_compare(const odb_prop_value *a, const odb_prop_value *b, int *out)
 
 static bool contains(odb_slice in, odb_slice what)
 {
-    const uint8_t *p = in.data, *end = p + in.size, *w = what.data;
+    const uint8_t *p = in.data, *end, *w = what.data;
 
-    if (what.size == 0)
-        return true;
+    if (what.size == 0 || in.size < what.size)
+        return what.size == 0;
+    end = p + in.size;
     while ((size_t)(end - p) >= what.size) {
         p = memchr(p, *w, (size_t)(end - p) - what.size + 1);
         if (!p)
