@@ -35,12 +35,21 @@ odb_status rec_in_txn(odb_db *db, odb_txn *txn, odb_status (*step)(void *arg, od
                       void *arg)
 {
     odb_txn *own = NULL;
+    uint32_t before;
     odb_status st;
 
     if (txn) {
         if (odb_txn_db(txn) != db)
             return err_set(ODB_INVALID, "the transaction is one of another database");
-        return step(arg, txn);
+        st = odb_txn_save(txn, &before);
+        if (st != ODB_OK)
+            return st;
+        st = step(arg, txn);
+        if (st == ODB_OK)
+            err_ignore(odb_txn_release(txn, before)); /* of no use any more */
+        else if (odb_txn_rollback_to(txn, before) != ODB_OK)
+            odb_txn_rollback(txn); /* it must not keep half of a write */
+        return st;
     }
     st = odb_txn_begin(db, NULL, &own);
     for (int tries = 1; st == ODB_OK; tries++) {

@@ -38,7 +38,7 @@ static inline const struct rec_config *rec_env_config(struct rec_env *env)
 ODB_MUST_CHECK odb_status rec_meta_put(struct rec_env *env, odb_txn *txn, odb_slice name,
                                        odb_slice json);
 
-/* Run `step` in a transaction: in `txn`, or, when that is NULL, in one of its own that is committed and
+/* Run `step` in a transaction: in `txn`, which is as it was when the step fails; or, when that is NULL, in one of its own that is committed and
  * begun again when another writer was faster. `step` may so be called several times. */
 ODB_MUST_CHECK odb_status rec_in_txn(odb_db *db, odb_txn *txn,
                                      odb_status (*step)(void *arg, odb_txn *txn), void *arg);

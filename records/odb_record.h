@@ -23,8 +23,7 @@
  *
  * Writes take a transaction, or commit by themselves with `txn` NULL: then they try again when another
  * writer of the same record was faster, and give ODB_CONFLICT only after many tries. A write that fails
- * in a transaction leaves it as it was, unless memory ran out half-way: then it has been rolled back,
- * and says ODB_INVALID to whatever is tried next.
+ * in a transaction leaves it as it was.
  *
  * Reads name where they look: odb_now(db), odb_asof(snapshot), odb_in(txn).
  */

@@ -6,9 +6,8 @@
  * 1. Every write happens in a transaction that has read the old record and writes its key: of two
  *    writers of one record the later to commit fails the check and begins again, so the rows it deletes
  *    are those of the record it replaces.
- * 2. All that can be refused is refused before the first write into the transaction. What may still
- *    fail then is memory, and a transaction that has run out of it half-way is rolled back,
- *    lest somebody commit half of it.
+ * 2. A step that fails in a transaction of the caller is taken back to where it began (rec_in_txn):
+ *    the transaction never holds half of a write.
  *
  * Threads: as the public calls say. No locks.
  */
@@ -122,7 +121,7 @@ static odb_status write_step(void *arg, odb_txn *txn)
     odb_value v = {NULL, 0, NULL, {NULL, NULL, NULL}};
     const struct rec_view *old = NULL, *now = NULL;
     struct rec_view old_view, now_view;
-    bool is_there, is_written = false;
+    bool is_there;
     odb_status st = write_read_old(w, txn, &v, &old_view, &old, &is_there);
     const char *what;
     size_t off;
@@ -137,12 +136,9 @@ static odb_status write_step(void *arg, odb_txn *txn)
     } else if (st == ODB_OK && is_there) {
         st = odb_txn_delete(txn, w->env->records, w->id);
     }
-    is_written = st == ODB_OK;
     if (st == ODB_OK && (old || now))
         st = rec_rows_change(w->env, txn, w->id, old, now, &w->key);
     odb_value_release(&v);
-    if (st != ODB_OK && is_written)
-        odb_txn_rollback(txn); /* it holds half of a write */
     return st;
 }
 

@@ -59,7 +59,7 @@ static odb_status a_short_life(odb_db *db)
     if (st == ODB_OK) {
         d.id = odb_s("c");
         st = odb_record_put(db, t, &d, 0);
-        /* Whatever happened, a commit must not leave half a record behind. */
+        /* Whatever happened, the rest is committed: half a record must not be. */
         if (st == ODB_OK)
             st = odb_txn_commit(t, NULL);
         else
