@@ -159,7 +159,7 @@ static odb_status prepared_damaged(const char *what)
     return err_set(ODB_CORRUPT, "the row of a prepared transaction: %s", what);
 }
 
-/* One claim, behind `last` if both are ranges. */
+/* One claim. Behind a range comes nothing but a range that lies behind it. */
 static bool claim_decode(struct dec *d, const odb_claim *last, odb_claim *out)
 {
     uint8_t flags = dec_u8(d);
@@ -173,7 +173,7 @@ static bool claim_decode(struct dec *d, const odb_claim *last, odb_claim *out)
     *out = c;
     if (d->bad || flags > (CLAIM_IS_RANGE | CLAIM_HAS_UPPER) || (c.upper.data && !c.is_range))
         return false;
-    if (!last || !last->is_range)
+    if (!last->is_range)
         return true;
     return c.is_range &&
            (c.family > last->family || (c.family == last->family && last->upper.data &&
@@ -198,7 +198,7 @@ odb_status prepared_decode(odb_slice row, struct prepared_row *out)
     bool has_ops = false;
     struct batch_op op;
     uint64_t told, writes = 0;
-    odb_claim c, *last = NULL;
+    odb_claim c, last = {.is_range = false};
 
     if (dec_u8(&d) != PREPARED_VERSION)
         return prepared_damaged("it is empty, or of another version");
@@ -206,18 +206,19 @@ odb_status prepared_decode(odb_slice row, struct prepared_row *out)
     if (d.bad || told > dec_left(&d) / PREPARED_CLAIM_MIN)
         return prepared_damaged("the number of its claims");
     at = d;
-    for (uint64_t i = 0; i < told; i++, last = &c)
-        if (!claim_decode(&at, last, &c))
+    for (uint64_t i = 0; i < told; i++, last = c)
+        if (!claim_decode(&at, &last, &c))
             return prepared_damaged("a claim");
     r.ops = odb_bytes(at.p, dec_left(&at));
     while (batch_next(&at, &op))
         writes++;
     if (at.bad)
         return prepared_damaged("an operation");
+    last.is_range = false;
     r.claim = mem_array((size_t)(told + writes) + 1, sizeof *r.claim);
     if (!r.claim)
         return err_set(ODB_NOMEM, "no memory for the claims of a prepared transaction");
-    for (uint64_t i = 0; i < told && claim_decode(&d, NULL, &c); i++) {
+    for (uint64_t i = 0; i < told && claim_decode(&d, &last, &c); i++, last = c) {
         if (c.is_range && !has_ops) {
             claim_ops(r.ops, r.claim, &r.count);
             has_ops = true;

@@ -93,6 +93,12 @@ struct bench_engine {
     void (*batch_put)(void *session, uint32_t family, odb_slice key, odb_slice value);
     void (*batch_commit)(void *session);
 
+    /* One transaction: with `reads` each key is read first, so that nobody can change it before the
+     * commit; each is put. False: somebody else was faster, nothing was applied. `locks`: it waits
+     * for the keys instead, where the engine knows both. NULL: it has no transactions. */
+    bool (*transact)(void *session, uint32_t family, const odb_slice *keys, size_t n,
+                     odb_slice value, bool reads, bool locks, uint64_t *bytes);
+
     /* Adds the size of what was found to *bytes, and one byte of it to make sure it is there. */
     bool (*get)(void *session, uint32_t family, odb_slice key, uint64_t *bytes);
     /* How many of the keys were found. */

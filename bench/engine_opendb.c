@@ -17,6 +17,7 @@ struct store {
 struct session {
     struct store *store;
     odb_batch *batch;
+    odb_txn *txn[2]; /* without locks, with locks; NULL until wanted */
     odb_value value[BATCH_MAX];
     odb_status each[BATCH_MAX];
 };
@@ -147,6 +148,7 @@ static void *session_new(void *db)
     struct session *s = bench_alloc(sizeof *s);
 
     s->store = db;
+    s->txn[0] = s->txn[1] = NULL;
     must(odb_batch_new(&s->batch));
     return s;
 }
@@ -156,6 +158,8 @@ static void session_free(void *session)
     struct session *s = session;
 
     odb_batch_free(s->batch);
+    odb_txn_free(s->txn[0]);
+    odb_txn_free(s->txn[1]);
     free(s);
 }
 
@@ -191,6 +195,40 @@ static void batch_commit(void *session)
 
     must(odb_commit(s->store->db, s->batch, &s->store->how));
     odb_batch_clear(s->batch);
+}
+
+static bool transact(void *session, uint32_t family, const odb_slice *keys, size_t n,
+                     odb_slice value, bool reads, bool locks, uint64_t *bytes)
+{
+    struct session *s = session;
+    odb_cf *cf = s->store->family[family];
+    odb_txn_options opt = {.size = sizeof opt, .is_pessimistic = locks};
+    odb_txn **t = &s->txn[locks];
+    odb_status st = *t ? odb_txn_reset(*t) : odb_txn_begin(s->store->db, &opt, t);
+
+    for (size_t i = 0; i < n && st == ODB_OK; i++) {
+        odb_value v;
+
+        if (reads) {
+            st = locks ? odb_txn_get_for_update(*t, cf, keys[i], &v)
+                       : odb_get(odb_in(*t), cf, keys[i], &v);
+            if (st == ODB_OK) {
+                bench_touch(bytes, v.data, v.size);
+                odb_value_release(&v);
+            } else if (st != ODB_ABSENT) {
+                break;
+            }
+        }
+        st = odb_txn_put(*t, cf, keys[i], value);
+    }
+    if (st == ODB_OK)
+        st = odb_txn_commit(*t, &s->store->how);
+    if (odb_txn_should_retry(st)) {
+        must(odb_txn_rollback(*t));
+        return false;
+    }
+    must(st);
+    return true;
 }
 
 static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
@@ -339,6 +377,7 @@ const struct bench_engine bench_opendb = {
     .remove = remove_key,
     .batch_put = batch_put,
     .batch_commit = batch_commit,
+    .transact = transact,
     .get = get,
     .multiget = multiget,
     .scan = scan,
@@ -365,6 +404,7 @@ const struct bench_engine bench_memory = {
     .remove = remove_key,
     .batch_put = batch_put,
     .batch_commit = batch_commit,
+    .transact = transact,
     .get = get,
     .multiget = multiget,
     .scan = scan,

@@ -7,9 +7,8 @@
  *   BENCH_ROCKSDB_HYPER       the cache without a lock
  *   BENCH_ROCKSDB_SEPARATE    values apart from keys within a block
  */
-#include "bench/engine.h"
+#include "bench/engine_rocksdb.h"
 
-#include <rocksdb/c.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -151,6 +150,20 @@ static void set_options(struct store *store, const struct bench_settings *s)
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     if (s->profile)
         rocksdb_options_enable_statistics(o);
+}
+
+void bench_rocksdb_options(const struct bench_settings *s, rocksdb_options_t **opt,
+                           rocksdb_block_based_table_options_t **table, rocksdb_cache_t **cache)
+{
+    struct store store;
+
+    memset(&store, 0, sizeof store);
+    store.opt = rocksdb_options_create();
+    set_options(&store, s);
+    set_table(&store, s, false);
+    *opt = store.opt;
+    *table = store.table;
+    *cache = store.cache;
 }
 
 static void *open_with(const struct bench_settings *s, const char *dir, bool best)

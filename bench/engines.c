@@ -7,7 +7,8 @@
 
 extern const struct bench_engine bench_opendb, bench_memory;
 #ifdef BENCH_ROCKSDB
-extern const struct bench_engine bench_rocksdb, bench_rocksdb_best;
+extern const struct bench_engine bench_rocksdb, bench_rocksdb_best, bench_rocksdb_occ,
+    bench_rocksdb_txn;
 #endif
 #ifdef BENCH_LEVELDB
 extern const struct bench_engine bench_leveldb;
@@ -25,6 +26,8 @@ const struct bench_engine *const bench_engines[] = {
 #ifdef BENCH_ROCKSDB
     &bench_rocksdb,
     &bench_rocksdb_best,
+    &bench_rocksdb_occ,
+    &bench_rocksdb_txn,
 #endif
 #ifdef BENCH_LEVELDB
     &bench_leveldb,

@@ -366,6 +366,61 @@ static void do_readrandomwriterandom(struct bench_worker *w)
     }
 }
 
+/* ---- transactions ---- */
+
+#define TRANSACT_MAX 128
+
+/* An operation is a transaction; one that was refused is tried again, and that takes its time. */
+static void transact(struct bench_worker *w, size_t keys, bool reads, bool locks)
+{
+    char text[TRANSACT_MAX][BENCH_KEY_MAX];
+    odb_slice key[TRANSACT_MAX];
+    uint64_t refused = 0;
+
+    while (bench_more(w)) {
+        odb_slice v = bench_value(&w->values);
+        bool done;
+
+        for (size_t i = 0; i < keys; i++)
+            key[i] = bench_key(&w->run->keys, text[i], drawn(w));
+        while (!(done = w->e->transact(w->session, 0, key, keys, v, reads, locks, &w->bytes)))
+            refused++;
+        w->user_bytes += keys * (w->run->keys.size + v.size);
+        w->bytes += keys * (w->run->keys.size + v.size);
+        bench_did(w, 1);
+    }
+    (void)snprintf(w->note, sizeof w->note, "%zu keys each, %llu refused", keys,
+                   (unsigned long long)refused);
+}
+
+static void prepare_transact(struct bench_worker *w)
+{
+    if (!w->e->transact)
+        bench_die("%s has no transactions here", w->e->name);
+    if (w->s->batch_size > TRANSACT_MAX)
+        bench_die("a transaction of more than %d keys", TRANSACT_MAX);
+}
+
+static size_t transact_keys(const struct bench_worker *w, size_t usual)
+{
+    return w->s->batch_size > 1 ? (size_t)w->s->batch_size : usual;
+}
+
+static void do_randomtransaction(struct bench_worker *w)
+{
+    transact(w, transact_keys(w, 2), true, false);
+}
+
+static void do_randomtransactionlocks(struct bench_worker *w)
+{
+    transact(w, transact_keys(w, 2), true, true);
+}
+
+static void do_filltransaction(struct bench_worker *w)
+{
+    transact(w, transact_keys(w, 10), false, false);
+}
+
 static void remove_number(struct bench_worker *w, uint64_t n)
 {
     w->e->remove(w->session, family_of(w, n), key_of(w, n));
@@ -689,6 +744,12 @@ static const struct bench_workload key_value[] = {
     {"updaterandom", "get a key and put it", BENCH_WRITES, NULL, do_updaterandom},
     {"readrandomwriterandom", "--readwritepercent gets, the rest puts", BENCH_WRITES, NULL,
      do_readrandomwriterandom},
+    {"randomtransaction", "transactions that get two keys, or --batch_size, and put them",
+     BENCH_WRITES, prepare_transact, do_randomtransaction},
+    {"randomtransactionlocks", "the same, with locks on the keys", BENCH_WRITES, prepare_transact,
+     do_randomtransactionlocks},
+    {"filltransaction", "transactions that put ten keys, or --batch_size, and read nothing", FILLS,
+     prepare_transact, do_filltransaction},
     {"deleterandom", "delete keys at random", BENCH_WRITES, NULL, do_deleterandom},
     {"deleteseq", "delete the keys in order", BENCH_WRITES, NULL, do_deleteseq},
     {"seekdeleted", "seek into a run of --deleted deleted keys", BENCH_CHECKED, prepare_seekdeleted,

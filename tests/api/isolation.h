@@ -248,6 +248,9 @@ static inline enum iso_anomaly iso_check_lists(const struct iso_history *h)
     return found == appended ? ISO_FINE : ISO_LOST;
 }
 
+/* The read that could not be: for whoever looks for the reason. */
+static uint32_t iso_bad_txn, iso_bad_op;
+
 static inline enum iso_anomaly iso_check_reads(const struct iso_history *h)
 {
     for (uint32_t i = 0; i < h->txn_count; i++) {
@@ -258,6 +261,8 @@ static inline enum iso_anomaly iso_check_reads(const struct iso_history *h)
             const struct iso_list *l = &h->list[op->key];
             uint32_t hash = 0;
 
+            iso_bad_txn = i;
+            iso_bad_op = k;
             for (uint32_t o = 0; o < k; o++)
                 if (t->op[o].key == op->key)
                     before = &t->op[o];

@@ -358,8 +358,20 @@ static void run_rounds(odb_db *db, const odb_txn_options *opt, bool is_mixed, ui
         out->txns += ROUND_TXNS;
         for (uint32_t i = 0; i < ROUND_TXNS; i++)
             out->committed += r.txn[i].state == ISO_COMMITTED;
-        if (a > worst || round == 0)
+        if (a > worst || (worst == ISO_FINE && round == 0))
             dump_history(&h);
+        if (a == ISO_INTERNAL || a == ISO_INCOMPATIBLE || a == ISO_G1B) {
+            const struct iso_txn *t = &r.txn[iso_bad_txn];
+
+            printf("round %u, transaction %u of %u operations, the operation %u: key %u read as %u "
+                   "long, hash %08x; in the end it is %u long\n",
+                   round, iso_bad_txn, t->op_count, iso_bad_op, t->op[iso_bad_op].key,
+                   t->op[iso_bad_op].len, t->op[iso_bad_op].hash,
+                   h.list[t->op[iso_bad_op].key].count);
+            for (uint32_t k = 0; k < t->op_count; k++)
+                printf("  key %u len %u hash %08x id %u\n", t->op[k].key, t->op[k].len,
+                       t->op[k].hash, t->op[k].id);
+        }
         round_end(&h);
         if (a > worst)
             break;

@@ -66,6 +66,80 @@ static odb_status use_everything(odb_db *db, bool *was_put)
     return st;
 }
 
+/* The same for what transactions can do. */
+static odb_status use_transactions(odb_db *db)
+{
+    odb_txn_options all = {.size = sizeof all, .isolation = ODB_SERIALIZABLE};
+    odb_txn_options locks = {.size = sizeof locks, .is_pessimistic = true};
+    odb_range range = {.prefix = odb_s("k")};
+    odb_snapshot *s = NULL, *again = NULL;
+    odb_txn *t = NULL, *l = NULL, *p = NULL;
+    odb_iter *it = NULL;
+    odb_names names = {NULL, 0};
+    odb_value v = {NULL, 0, NULL, {NULL, NULL, NULL}};
+    uint32_t save;
+    odb_status st = odb_snapshot_new(db, &s);
+
+    if (st == ODB_OK)
+        st = odb_snapshot_set_name(s, "named");
+    if (st == ODB_OK)
+        st = odb_snapshot_find(db, "named", &again);
+    all.snapshot = again;
+    if (st == ODB_OK)
+        st = odb_txn_begin(db, &all, &t);
+    if (st == ODB_OK)
+        st = odb_iter_new(odb_in(t), NULL, &range, &it);
+    if (st == ODB_OK) {
+        (void)(odb_iter_first(it) && odb_iter_next(it) && odb_iter_prev(it));
+        (void)odb_iter_seek(it, odb_s("kz"));
+        st = odb_iter_status(it);
+    }
+    if (st == ODB_OK)
+        st = odb_exists(odb_in(t), NULL, odb_s("nothing"));
+    if (st == ODB_ABSENT)
+        st = odb_txn_save(t, &save);
+    for (int i = 0; i < 300 && st == ODB_OK; i++) { /* more than one chunk of keys */
+        char key[8];
+
+        (void)snprintf(key, sizeof key, "w%d", i * 7 % 300);
+        st = odb_txn_put(t, NULL, odb_s(key), odb_s("v"));
+    }
+    if (st == ODB_OK)
+        st = odb_txn_rollback_to(t, save);
+    for (int i = 0; i < 20 && st == ODB_OK; i++)
+        st = odb_txn_put(t, NULL, odb_bytes("abcdefghijklmnopqrst" + i, 1), odb_s("v"));
+    if (st == ODB_OK)
+        st = odb_txn_prepare(t, "p", NULL);
+    if (st == ODB_OK) {
+        odb_txn_free(t);
+        t = NULL;
+        st = odb_txn_list_prepared(db, &names);
+    }
+    if (st == ODB_OK)
+        st = odb_txn_recover(db, "p", &p);
+    if (st == ODB_OK)
+        st = odb_txn_commit(p, NULL);
+    if (st == ODB_OK)
+        st = odb_txn_begin(db, &locks, &l);
+    if (st == ODB_OK)
+        st = odb_txn_get_for_update(l, NULL, odb_s("a"), &v);
+    if (st == ODB_OK)
+        st = odb_txn_claim(l, NULL, &range, false);
+    if (st == ODB_OK)
+        st = odb_txn_put(l, NULL, odb_s("a"), odb_s("w"));
+    if (st == ODB_OK)
+        st = odb_txn_commit(l, NULL);
+    odb_value_release(&v);
+    odb_names_release(&names);
+    odb_iter_free(it);
+    odb_txn_free(t);
+    odb_txn_free(p);
+    odb_txn_free(l);
+    odb_snapshot_free(again);
+    odb_snapshot_free(s);
+    return st;
+}
+
 static void P16_every_failed_request_is_a_status_and_no_leak(void **state)
 {
     long n;
@@ -84,6 +158,8 @@ static void P16_every_failed_request_is_a_status_and_no_leak(void **state)
             assert_ok(backend.ops->close(backend.self));
         if (st == ODB_OK)
             st = use_everything(db, &was_put);
+        if (st == ODB_OK)
+            st = use_transactions(db);
         test_alloc_fail(-1, 0);
         if (db)
             expect_text(odb_now(db), NULL, "k", was_put ? "v" : NULL);
@@ -116,6 +192,8 @@ static void opening_short_of_memory_leaves_nothing_behind(void **state)
         st = odb_open(dir, &o, &db);
         if (st == ODB_OK)
             st = use_everything(db, &was_put);
+        if (st == ODB_OK)
+            st = use_transactions(db);
         test_alloc_fail(-1, 0);
         if (db && was_put)
             expect_text(odb_now(db), NULL, "k", "v");

@@ -611,10 +611,13 @@ static void a_prepared_transaction_keeps_its_keys_until_it_is_resolved(void **st
 static void a_prepared_transaction_survives_its_handle_and_the_database_handle(void **state)
 {
     struct fixture *f = *state;
+    odb_range low = {.prefix = odb_s("l/")}, high = {.lower = odb_s("x"), .upper = odb_s("y")};
     odb_txn *t = begin(f, &serializable), *again;
     odb_names names;
 
     expect_text(odb_in(t), NULL, "read", NULL);
+    assert_ok(odb_txn_claim(t, NULL, &high, true));
+    assert_ok(odb_txn_claim(t, NULL, &low, true));
     txn_text(t, "a", "1");
     txn_text(t, "b", NULL);
     assert_ok(odb_txn_prepare(t, "p", NULL));
@@ -626,6 +629,9 @@ static void a_prepared_transaction_survives_its_handle_and_the_database_handle(v
     odb_names_release(&names);
     assert_status(odb_put(f->db, NULL, odb_s("a"), odb_s("x"), NULL), ODB_CONFLICT);
     assert_status(odb_put(f->db, NULL, odb_s("read"), odb_s("x"), NULL), ODB_CONFLICT);
+    assert_status(odb_put(f->db, NULL, odb_s("l/1"), odb_s("x"), NULL), ODB_CONFLICT);
+    assert_status(odb_put(f->db, NULL, odb_s("xx"), odb_s("x"), NULL), ODB_CONFLICT);
+    put_text(f, NULL, "y", "between and behind the ranges is free");
     assert_ok(odb_cf_list(f->db, &names)); /* the library's family is not shown */
     assert_int_equal(names.count, 7);
     odb_names_release(&names);

@@ -1,0 +1,15 @@
+/* bench/engine_rocksdb.h -- what the two adapters to RocksDB share. */
+#ifndef BENCH_ENGINE_ROCKSDB_H
+#define BENCH_ENGINE_ROCKSDB_H
+
+#include "bench/engine.h"
+
+#include <rocksdb/c.h>
+
+/* Options as this run wants them; the caller destroys all three. */
+void bench_rocksdb_options(const struct bench_settings *s, rocksdb_options_t **opt,
+                           rocksdb_block_based_table_options_t **table, rocksdb_cache_t **cache);
+
+extern const struct bench_engine bench_rocksdb;
+
+#endif
