@@ -424,7 +424,7 @@ static void fill_config(odb_vec_config *c)
     FILL(seed, 1);
     FILL(ef_search, 64);
     FILL(flat_max, 8192);
-    FILL(pending_max, 4096);
+    FILL(pending_max, 1024);
     FILL(flush_every, 4096);
 #ifdef ODB_WITH_THREADS
     FILL(mode, ODB_VEC_ASYNC);
