@@ -64,7 +64,8 @@ static size_t peek_pending(struct vec_index *ix, uint32_t *out, size_t max)
     os_mutex_lock(&ix->slot_lock);
     n = ix->pending.len - ix->pending_head;
     n = n < max ? n : max;
-    memcpy(out, ix->pending.slot + ix->pending_head, n * sizeof *out);
+    if (n)
+        memcpy(out, ix->pending.slot + ix->pending_head, n * sizeof *out);
     os_mutex_unlock(&ix->slot_lock);
     return n;
 }
@@ -74,7 +75,7 @@ static void drop_pending(struct vec_index *ix, size_t n)
 {
     os_mutex_lock(&ix->slot_lock);
     ix->pending_head += n;
-    if (ix->pending_head * 2 > ix->pending.len) {
+    if (ix->pending_head && ix->pending_head * 2 > ix->pending.len) {
         memmove(ix->pending.slot, ix->pending.slot + ix->pending_head,
                 (ix->pending.len - ix->pending_head) * sizeof *ix->pending.slot);
         ix->pending.len -= ix->pending_head;
@@ -529,23 +530,29 @@ static void run_indexer(void *arg)
     bool stop = false;
 
     while (!stop) {
+        bool rested = false, pause = false;
+
         if (work_once(ix))
             continue;
         os_mutex_lock(&ix->slot_lock);
-        if (!ix->is_stopping && ix->pending.len == ix->pending_head &&
-            !os_cond_wait_for(&ix->changed, &ix->slot_lock, IDLE_NS)) {
-            os_mutex_unlock(&ix->slot_lock);
-            os_mutex_lock(&ix->write_lock);
-            if (!atomic_load(&ix->is_stale))
-                err_ignore(vec_flush(ix)); /* a second of rest */
-            os_mutex_unlock(&ix->write_lock);
-            os_mutex_lock(&ix->slot_lock);
-        } else if (!ix->is_stopping && ix->pending.len != ix->pending_head) {
-            (void)os_cond_wait_for(&ix->changed, &ix->slot_lock,
-                                   1000000); /* short of memory, or stale */
+        if (!ix->is_stopping && ix->pending.len == ix->pending_head) {
+            ix->is_idle = true;
+            if (!os_cond_wait_for(&ix->changed, &ix->slot_lock, IDLE_NS))
+                rested = true;
+            ix->is_idle = false;
+        } else if (!ix->is_stopping) {
+            pause = true; /* a bulk load holds it back, memory is short, or the index is stale */
         }
         stop = ix->is_stopping;
         os_mutex_unlock(&ix->slot_lock);
+        if (rested && !stop) { /* a second of rest */
+            os_mutex_lock(&ix->write_lock);
+            if (!atomic_load(&ix->is_stale))
+                err_ignore(vec_flush(ix));
+            os_mutex_unlock(&ix->write_lock);
+        }
+        if (pause)
+            os_thread_sleep(1000000);
     }
 }
 

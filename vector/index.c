@@ -375,7 +375,8 @@ static void see_commit(void *arg, const odb_commit_info *commit)
     odb_batch_each(commit->batch, see_op, &s);
     if (s.is_foreign)
         atomic_store(&ix->is_stale, true);
-    woken = ix->thread != NULL;
+    woken = ix->is_idle;
+    ix->is_idle = false;
     os_mutex_unlock(&ix->slot_lock);
     if (woken)
         os_cond_signal(&ix->changed);

@@ -64,6 +64,7 @@ struct vec_index {
     atomic_int form;             /* a.space.form, for those outside the epoch */
     bool is_loading, missed;     /* under slot_lock: the observer only notes that it was called */
     bool is_stopping;            /* under slot_lock */
+    bool is_idle;                /* under slot_lock: the thread waits for the next commit */
     struct vec_scratch *idle;    /* under slot_lock */
     struct os_thread *thread;    /* the owner of the handle */
 

@@ -299,7 +299,8 @@ static void drop_graph(struct loading *l)
         for (unsigned up = 0; up <= level; up++)
             atomic_store(&vec_links(&l->ix->a, slot, up)->v, 0);
     }
-    memset(l->node, 0, l->words * sizeof *l->node);
+    if (l->words)
+        memset(l->node, 0, l->words * sizeof *l->node);
     l->nodes = 0;
     l->ix->dirty.is_all = true; /* the next flush stores everything, and removes what is stored */
 }

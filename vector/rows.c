@@ -56,6 +56,7 @@ const char *vec_data_read(odb_slice value, struct vec_data *out)
     struct dec d = dec_from(value);
     struct vec_data v;
     uint8_t version = dec_u8(&d), type = dec_u8(&d);
+    unsigned odd = 0;
 
     v.dim = dec_u16(&d);
     v.nid = dec_u32(&d);
@@ -75,8 +76,9 @@ const char *vec_data_read(odb_slice value, struct vec_data *out)
         return "vector row norm";
     v.floats = d.p;
     for (uint32_t i = 0; i < v.dim; i++)
-        if ((get_u32(v.floats + i * sizeof(float)) & 0x7f800000) == 0x7f800000)
-            return "vector row holds what is no number";
+        odd |= (get_u32(v.floats + i * sizeof(float)) & 0x7f800000) == 0x7f800000;
+    if (odd)
+        return "vector row holds what is no number";
     *out = v;
     return NULL;
 }
