@@ -121,6 +121,8 @@ static void iter_give_back(struct lsm_tree *t, struct lsm_iter *it)
 /* The memtables that hold anything, the tables of level 0 in range, one source for each deeper level
  * that has files in range. */
 struct iter_plan {
+    uint64_t
+        empty; /* bit i: memtable i held nothing; of the first 64, the others are taken as they are */
     uint32_t mem_count;
     uint32_t table_count;
     uint32_t level_count;
@@ -135,7 +137,10 @@ static uint32_t iter_plan_sources(const struct lsm_view *v, const struct lsm_ran
 
     *p = (struct iter_plan){0};
     for (uint32_t i = 0; i < v->mem_count; i++)
-        p->mem_count += memtable_count(v->mem[i].mem) != 0;
+        if (i < 64 && memtable_count(v->mem[i].mem) == 0)
+            p->empty |= UINT64_C(1) << i;
+        else
+            p->mem_count++;
     for (uint32_t i = 0; i < l[0].count; i++)
         p->table_count += file_in_range(l[0].files[i], r);
     for (uint32_t i = 1; i < LSM_LEVELS; i++)
@@ -147,7 +152,9 @@ static uint32_t iter_plan_sources(const struct lsm_view *v, const struct lsm_ran
 }
 
 /* Make the cursors, one behind the other from `at` on; *count tells how many there are. What came into
- * a memtable since the plan was made is newer than the iterator's moment: it may be left out. */
+ * an empty memtable since the plan was made is newer than the iterator's moment: it is left out. Which
+ * ones were empty is looked up once: asking again, one that has filled since would take the place of
+ * an older one. */
 static odb_status iter_open_sources(struct lsm_iter *it, const struct lsm_range *r,
                                     const struct iter_plan *p, uint8_t *at, struct cursor **cursor,
                                     uint32_t *count)
@@ -156,14 +163,12 @@ static odb_status iter_open_sources(struct lsm_iter *it, const struct lsm_range 
     const struct lsm_level *l = v->version->level;
     struct sst_store *store = it->tree->env->tables;
     unsigned flags = (r->keys_only ? SST_KEYS_ONLY : 0) | (r->is_long ? SST_SCAN : 0);
-    uint32_t mems = 0;
 
-    for (uint32_t i = 0; i < v->mem_count && mems < p->mem_count; i++) {
-        if (memtable_count(v->mem[i].mem) == 0)
+    for (uint32_t i = 0; i < v->mem_count; i++) {
+        if (i < 64 && p->empty >> i & 1)
             continue;
         cursor[(*count)++] = memtable_cursor_init(at, v->mem[i].mem);
         at += iter_rounded(memtable_cursor_size());
-        mems++;
     }
     for (uint32_t i = 0; i < l[0].count; i++) {
         odb_status st;

@@ -126,6 +126,31 @@ static odb_status touch(struct thread *t, odb_txn *txn, struct iso_txn *log, uin
     return st;
 }
 
+/* A get must say what the walk said: both read one moment. */
+static odb_status check_seen(struct thread *t, odb_txn *txn, const struct iso_op *seen,
+                             bool forward)
+{
+    uint8_t bytes[LIST_MAX * 4];
+    struct iso_op got;
+    char name[32];
+    size_t size = 0;
+    odb_status st;
+
+    list_key(t->run, seen->key, name);
+    st = odb_get_into(odb_in(txn), NULL, odb_s(name), bytes, sizeof bytes, &size);
+    if (st == ODB_ABSENT)
+        st = ODB_OK;
+    if (st != ODB_OK)
+        return st;
+    got = op_of(seen->key, bytes, size);
+    if (got.len == seen->len && got.hash == seen->hash)
+        return ODB_OK;
+    printf("key %u of round %u: a walk %s saw %u numbers (%08x), a get %u (%08x)\n",
+           (unsigned)seen->key, (unsigned)t->run->round, forward ? "forward" : "back",
+           (unsigned)seen->len, (unsigned)seen->hash, (unsigned)got.len, (unsigned)got.hash);
+    return ODB_CORRUPT;
+}
+
 /* Read neighbouring lists by walking them; those that are not there are empty. */
 static odb_status scan(struct thread *t, odb_txn *txn, struct iso_txn *log, uint32_t from)
 {
@@ -156,8 +181,10 @@ static odb_status scan(struct thread *t, odb_txn *txn, struct iso_txn *log, uint
     }
     st = odb_iter_status(it);
     odb_iter_free(it);
-    for (uint32_t i = 0; st == ODB_OK && i < SCAN_KEYS; i++)
+    for (uint32_t i = 0; st == ODB_OK && i < SCAN_KEYS; i++) {
+        st = check_seen(t, txn, &seen[i], forward);
         log->op[log->op_count++] = seen[i];
+    }
     return st;
 }
 

@@ -201,11 +201,82 @@ static void one_of_many_makers_of_a_family_wins(void **state)
     odb_names_release(&names);
 }
 
+/* ---- walks beside writers ---- */
+
+#define WALK_KEYS   48
+#define WALK_ROUNDS 3000
+
+struct overwriter {
+    odb_db *db;
+    unsigned no;
+    _Atomic bool *is_over;
+    pthread_t thread;
+};
+
+static void *overwriter_run(void *arg)
+{
+    struct overwriter *w = arg;
+    char key[8], value[256] = "";
+
+    for (unsigned i = 0; !atomic_load(w->is_over); i++) {
+        (void)snprintf(key, sizeof key, "%02u", (i * 7 + w->no * 13) % WALK_KEYS);
+        (void)snprintf(value, sizeof value, "%u.%u", i, w->no);
+        assert_ok(odb_put(w->db, NULL, odb_s(key), odb_bytes(value, 24 + i % 200), NULL));
+    }
+    return NULL;
+}
+
+/* Memtables fill and are switched all the while: none may be missing from a walk. */
+static void P11_a_walk_and_gets_agree_at_one_snapshot(void **state)
+{
+    struct fixture *f = *state;
+    _Atomic bool is_over = false;
+    struct overwriter w[3];
+
+    for (unsigned i = 0; i < 3; i++) {
+        w[i] = (struct overwriter){.db = f->db, .no = i, .is_over = &is_over};
+        assert_int_equal(pthread_create(&w[i].thread, NULL, overwriter_run, &w[i]), 0);
+    }
+    for (int round = 0; round < WALK_ROUNDS; round++) {
+        char seen[WALK_KEYS][24] = {""}, got[24];
+        bool forward = round % 2;
+        odb_snapshot *s;
+        odb_iter *it;
+
+        assert_ok(odb_snapshot_new(f->db, &s));
+        assert_ok(odb_iter_new(odb_asof(s), NULL, NULL, &it));
+        for (bool ok = forward ? odb_iter_first(it) : odb_iter_last(it); ok;
+             ok = forward ? odb_iter_next(it) : odb_iter_prev(it)) {
+            const char *digits = odb_iter_key(it).data;
+
+            memcpy(seen[(digits[0] - '0') * 10 + digits[1] - '0'], odb_iter_value(it).data, 24);
+        }
+        assert_ok(odb_iter_status(it));
+        for (int i = 0; i < WALK_KEYS; i++) {
+            char key[8];
+            size_t size;
+            odb_status st;
+
+            memset(got, 0, sizeof got);
+            (void)snprintf(key, sizeof key, "%02d", i);
+            st = odb_get_into(odb_asof(s), NULL, odb_s(key), got, sizeof got, &size);
+            assert_true(st == ODB_OK || st == ODB_ABSENT);
+            assert_memory_equal(got, seen[i], sizeof got);
+        }
+        odb_iter_free(it);
+        odb_snapshot_free(s);
+    }
+    atomic_store(&is_over, true);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(pthread_join(w[i].thread, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(P04_batches_stay_whole_under_many_threads),
         BOTH(one_of_many_makers_of_a_family_wins),
+        BOTH(P11_a_walk_and_gets_agree_at_one_snapshot),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
