@@ -333,8 +333,10 @@ odb_status odb_vec_more(odb_at at, odb_vec_hits *hits, uint32_t k, size_t *more)
     size_t before;
     odb_status st;
 
-    if (!hits || hits->how.diverse)
-        return err_set(ODB_INVALID, "no hits, or hits of a diverse search, which has no next one");
+    if (!hits || hits->how.diverse || hits->is_final)
+        return err_set(ODB_INVALID,
+                       "no hits, or hits of a diverse search or one near a node, which "
+                       "have no next one");
     st = vec_index_of(odb_at_db(at), &ix);
     if (st != ODB_OK)
         return st;

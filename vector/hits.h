@@ -19,6 +19,7 @@ struct odb_vec_hits {
     struct buf prefix;
     float *query;
     uint32_t dim;
+    bool is_final; /* what it was searched among is gone: there is no going on */
 };
 
 ODB_MUST_CHECK odb_status vec_hits_new(const float *query, uint32_t dim, const odb_vec_search *how,

@@ -459,6 +459,7 @@ odb_status odb_vec_find_near(odb_at at, const odb_slice *centre, size_t centre_c
     if (st == ODB_OK) { /* what they were searched among goes now */
         (*out)->how.within = NULL;
         (*out)->how.within_count = 0;
+        (*out)->is_final = true;
     }
     mem_free(id);
     odb_nodeset_free(set);

@@ -188,7 +188,10 @@ odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint32_t *out)
         return err_set(ODB_NOMEM, "vector index: no memory for an id");
     os_mutex_lock(&ix->slot_lock);
     if (ix->is_loading) {
-        st = ODB_AGAIN;
+        st = ix->load_failed != ODB_OK
+                 ? err_set(ix->load_failed,
+                           "vector index: loading it failed, odb_vec_rebuild() tries again")
+                 : ODB_AGAIN;
         goto done;
     }
     /* The observer cannot fail: there is room for this one among the pending now. */
@@ -545,6 +548,7 @@ static void forget_all(struct vec_index *ix)
 {
     os_mutex_lock(&ix->slot_lock);
     ix->is_loading = true;
+    ix->load_failed = ODB_OK;
     ix->missed = false;
     ix->free.len = ix->pending.len = ix->pending_head = ix->reserved = 0;
     atomic_store(&ix->pending_count, 0);
@@ -608,6 +612,12 @@ odb_status vec_load(struct vec_index *ix, bool anew)
             atomic_store(&ix->is_stale, false);
             atomic_store(&ix->state, VEC_READY);
         }
+        os_mutex_unlock(&ix->slot_lock);
+    }
+    if (st != ODB_OK) { /* nothing half loaded stays: searches read the rows, writes are refused */
+        forget_all(ix);
+        os_mutex_lock(&ix->slot_lock);
+        ix->load_failed = st;
         os_mutex_unlock(&ix->slot_lock);
     }
     return st;

@@ -63,6 +63,7 @@ struct vec_index {
     atomic_int bulks;            /* bulk loads under way: what they add is linked at their end */
     atomic_int form;             /* a.space.form, for those outside the epoch */
     bool is_loading, missed;     /* under slot_lock: the observer only notes that it was called */
+    odb_status load_failed;      /* under slot_lock: why it is still loading, for good */
     bool is_stopping;            /* under slot_lock */
     bool is_idle;                /* under slot_lock: the thread waits for the next commit */
     struct vec_scratch *idle;    /* under slot_lock */

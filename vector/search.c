@@ -551,7 +551,7 @@ static bool wants_scan(struct job *j)
         return true;
     if (pending > 2 * (uint64_t)ix->config.pending_max && pending > live / 8)
         return true; /* hardly a graph yet */
-    if (job_filtered(j)) {
+    if (job_filtered(j) && (!j->how->max_visit || j->how->max_visit >= live)) {
         uint64_t pass = live * sample_passing(j) / SAMPLE, few = live / 50;
 
         return pass <= (few > ix->config.flat_max ? few : ix->config.flat_max) || pass < 2 * j->ef;
@@ -604,8 +604,12 @@ static odb_status search_memory(struct job *j)
         st = scan ? search_scan(j, s->query) : search_graph(j, s->query, s, &pending);
         if (st == ODB_OK && !scan && j->h->count < j->k && !j->stats.is_cut &&
             j->h->count < atomic_load_explicit(&ix->live, memory_order_relaxed)) {
-            j->h->count = 0; /* the graph had no more: look through all */
-            st = search_scan(j, s->query);
+            if (j->how->max_visit) {
+                j->stats.is_cut = true; /* more than that would have to be looked at */
+            } else {
+                j->h->count = 0; /* the graph had no more: look through all */
+                st = search_scan(j, s->query);
+            }
         }
         if (!scan) {
             atomic_fetch_add_explicit(&ix->searches, 1, memory_order_relaxed);
