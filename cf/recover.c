@@ -509,6 +509,12 @@ static odb_status recover_replay(struct recovery *r)
         st = replay_link(r, &r->replay.family[i].load);
     if (st != ODB_OK)
         return st;
+    if (r->counters.is_log_open && res.first_no != r->counters.log_no) {
+        file_name(FILE_LOG, r->counters.log_no, name);
+        return err_corrupt(name, 0,
+                           "the manifest needs this piece of the log, and it reads as if it had "
+                           "never been begun");
+    }
     if (res.end_lsn < high) {
         file_name(FILE_LOG, logs->no[logs->count - 1], name);
         return err_corrupt(name, 0, "the log ends before what was durable");

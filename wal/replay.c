@@ -535,6 +535,8 @@ static odb_status replay_all(struct replay *r)
         st = replay_joins(r, i, &joins);
         if (st != ODB_OK)
             break;
+        if (!r->has_begun)
+            r->result.first_no = seg->file_no;
         if (!r->has_begun || CANARY(12))
             r->pos = seg->head.first_lsn;
         r->has_begun = true;

@@ -120,7 +120,8 @@ struct wal_record {
 };
 
 struct wal_replay_result {
-    uint64_t end_lsn; /* behind the last record; the next segment begins here */
+    uint64_t first_no; /* the first segment that was begun; 0: none */
+    uint64_t end_lsn;  /* behind the last record; the next segment begins here */
     uint64_t
         seq_floor;    /* the greatest first sequence number handed out; where a tail was discarded,
                            at least the greatest number used in it (C17) */

@@ -831,6 +831,42 @@ static void a_missing_file_is_never_made_up_for(void **state)
     assert_int_equal(try_open(), ODB_OK);
 }
 
+/* Zeros instead of the oldest log: a segment that was made and never begun looks the same, but the
+ * manifest would not need that one. */
+static void P09_a_log_of_zeros_is_missed(void **state)
+{
+    static const uint8_t zeros[8192];
+    struct one_file f = {.kind = FILE_LOG};
+    uint64_t lowest = UINT64_MAX, no;
+    struct file_list list = {0};
+    struct os_file *file;
+    struct os_dir *dir;
+    uint64_t size;
+
+    (void)state;
+    make_dirty();
+    assert_int_equal(os_dir_open(disk, DB, 0, &dir), ODB_OK);
+    assert_int_equal(file_list_read(dir, &list), ODB_OK);
+    for (size_t i = 0; i < list.logs.count; i++)
+        if (list.logs.no[i] < lowest)
+            lowest = list.logs.no[i];
+    file_list_release(&list);
+    file_name(FILE_LOG, lowest, f.name);
+    assert_int_equal(file_parse(f.name, &no), FILE_LOG);
+    assert_int_equal(os_open(dir, f.name, 0, &file), ODB_OK);
+    assert_int_equal(os_size(file, &size), ODB_OK);
+    os_close(file);
+    os_dir_close(dir);
+    for (uint64_t off = 0; off < size; off += sizeof zeros)
+        assert_int_equal(sim_poke(disk, DB, f.name, off, zeros,
+                                  size - off < sizeof zeros ? (size_t)(size - off) : sizeof zeros),
+                         ODB_OK);
+    assert_int_equal(try_open(), ODB_CORRUPT);
+    opt.is_readonly = true;
+    assert_int_equal(try_open(), ODB_CORRUPT);
+    opt.is_readonly = false;
+}
+
 static void a_half_made_database_is_begun_anew(void **state)
 {
     uint64_t ops;
@@ -1184,6 +1220,7 @@ int main(void)
         T(a_drop_that_may_have_happened_stops_writes),
         T(a_flush_that_failed_keeps_its_log),
         T(a_missing_file_is_never_made_up_for),
+        T(P09_a_log_of_zeros_is_missed),
         T(a_half_made_database_is_begun_anew),
         T(a_creation_that_died_twice_is_begun_anew),
         T(P07_deletes_and_merges_proceed_from_the_reserve),
