@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "os/os.h"
+#include "os/os_thread.h"
 #include "records/index.h"
 #include "records/json.h"
 
@@ -30,6 +31,17 @@
 #define TRIES_MAX    200
 
 /* ---- transactions ---- */
+
+/* The one who was faster may have been put to sleep in the middle of its commit, and then conflicts with
+ * all we try until it goes on: leave it the processor, longer each time. All tries together wait for
+ * about two seconds. */
+static void wait_a_turn(int tries)
+{
+    if (tries < 10)
+        os_thread_yield();
+    else
+        os_thread_sleep((uint64_t)tries * 100000);
+}
 
 odb_status rec_in_txn(odb_db *db, odb_txn *txn, odb_status (*step)(void *arg, odb_txn *txn),
                       void *arg)
@@ -56,8 +68,9 @@ odb_status rec_in_txn(odb_db *db, odb_txn *txn, odb_status (*step)(void *arg, od
         st = step(arg, own);
         if (st == ODB_OK)
             st = odb_txn_commit(own, NULL);
-        if (st != ODB_CONFLICT || tries == TRIES_MAX)
+        if ((st != ODB_CONFLICT && st != ODB_TOO_OLD) || tries == TRIES_MAX)
             break;
+        wait_a_turn(tries);
         st = odb_txn_reset(own);
     }
     odb_txn_free(own);

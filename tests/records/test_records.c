@@ -196,7 +196,7 @@ static void a_record_may_change_often_in_one_transaction(void **state)
     expect_sound(f, 1);
 }
 
-static void two_transactions_on_one_record_conflict(void **state)
+static void W14_two_transactions_on_one_record_conflict(void **state)
 {
     struct fixture *f = *state;
     odb_record_draft d = odb_record_make("a", "x");
@@ -414,7 +414,7 @@ int main(void)
         BOTH(what_makes_no_sense_is_refused_and_nothing_is_stored),
         BOTH(writes_in_a_transaction_appear_together),
         BOTH(a_record_may_change_often_in_one_transaction),
-        BOTH(two_transactions_on_one_record_conflict),
+        BOTH(W14_two_transactions_on_one_record_conflict),
         BOTH(multiget_answers_each),
         BOTH(damage_is_told_and_can_be_written_over),
         BOTH(raw_writes_are_found_and_mended),

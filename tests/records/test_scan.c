@@ -259,7 +259,7 @@ static void a_filter_narrows_any_order(void **state)
     odb_filter_free(filter);
 }
 
-static void a_walk_sees_one_moment(void **state)
+static void W15_a_walk_sees_one_moment(void **state)
 {
     struct fixture *f = *state;
     odb_scan scan = {.size = sizeof scan, .order = ODB_BY_TIME};
@@ -657,7 +657,7 @@ int main(void)
         BOTH(W29_a_segment_ends_where_it_says),
         BOTH(properties_have_an_order),
         BOTH(a_filter_narrows_any_order),
-        BOTH(a_walk_sees_one_moment),
+        BOTH(W15_a_walk_sees_one_moment),
         BOTH(W23_a_damaged_record_is_passed_over_and_counted),
         BOTH(stray_rows_are_passed_over),
         BOTH(scans_that_make_no_sense_are_refused),

@@ -170,11 +170,62 @@ static void all_may_be_the_first(void **state)
     assert_int_equal(report.index_rows, 2 * THREADS);
 }
 
+/* ---- what was acknowledged is what is read ---- */
+
+struct race {
+    odb_db *db;
+    _Atomic int64_t acknowledged; /* the newest content that a put has returned from */
+    atomic_bool is_over;
+    odb_status st;
+};
+
+static void *read_in_a_race(void *arg)
+{
+    struct race *race = arg;
+
+    while (!atomic_load(&race->is_over) && race->st == ODB_OK) {
+        int64_t least = atomic_load(&race->acknowledged);
+        odb_record *r = NULL;
+        odb_status st = odb_record_get(odb_now(race->db), odb_s("a"), &r);
+
+        if (st == ODB_OK && odb_record_timestamp(r) < least)
+            st = ODB_CORRUPT;
+        odb_record_free(r);
+        if (st != ODB_OK)
+            race->st = st;
+    }
+    return NULL;
+}
+
+static void W10_no_reader_sees_less_than_was_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+    struct race race[2] = {{.db = f->db}, {.db = f->db}};
+    odb_record_draft d = odb_record_make("a", "x");
+    pthread_t thread[2];
+
+    d.timestamp = 0;
+    assert_ok(odb_record_put(f->db, NULL, &d, 0));
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, read_in_a_race, &race[i]), 0);
+    for (d.timestamp = 1; d.timestamp <= 1000; d.timestamp++) {
+        assert_ok(odb_record_put(f->db, NULL, &d, 0));
+        for (int i = 0; i < 2; i++)
+            atomic_store(&race[i].acknowledged, d.timestamp);
+    }
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&race[i].is_over, true);
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+        assert_ok(race[i].st);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(all_may_be_the_first),
         BOTH(no_write_is_lost_and_the_index_agrees),
+        BOTH(W10_no_reader_sees_less_than_was_acknowledged),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
