@@ -37,6 +37,12 @@
  *  8. The observer is called by the holder of the token, before visible_seq moves over what it is told
  *     of: in order, by one thread at a time.
  *
+ *  9. A guarded commit looks through the history (cf/history.c) outside the lock, and under it at what
+ *     came since: when it enters the log, nothing that is in the log before it and after the numbers it
+ *     named touches its claims; and log order is the order of the commits (2).
+ * 10. A hold is placed and released in the same hold of the lock as the commit that it goes with, and
+ *     every commit is compared with the holds under it: no write falls between.
+ *
  * Threads: any number. Sleeping is for those who wait long: first a spin, then yields, then the
  * condition variable. Waiters count themselves before they look at `published`, the publisher looks at
  * the count after it has stored `published`, all sequentially consistent: one of them sees the other.
