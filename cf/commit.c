@@ -514,6 +514,7 @@ ODB_COLD static odb_status commit_hold_new(const odb_guard *g, struct cf_hold **
     for (size_t i = 0; i < g->claim_count; i++) {
         odb_claim c = g->claim[i];
 
+        c.since = 0; /* whatever is written is refused */
         if (c.is_range) {
             if (c.lower.size)
                 memcpy(copy, c.lower.data, c.lower.size);
@@ -526,7 +527,7 @@ ODB_COLD static odb_status commit_hold_new(const odb_guard *g, struct cf_hold **
             copy += c.upper.size;
             h->range[at++] = c;
         } else {
-            claims_add(&h->claims, claims_hash(c.family, c.lower), 0);
+            claims_add(&h->claims, claims_hash(c.family, c.lower), c.since);
         }
     }
     h->claims.range = h->range;
@@ -938,6 +939,10 @@ static odb_status commit_claim(struct commit *c, const odb_guard *g, struct clai
     claims_add_all(claims, g->claim, g->claim_count);
     while (with_keys && footprint_next(&c->print, &at, &op))
         claims_add(claims, op.hash, g->since);
+    if (claims->oldest == ODB_SINCE_EVER) { /* to be held, not to be checked */
+        claims_release(claims);
+        return ODB_OK;
+    }
     c->claims = claims;
     c->seen = claims->oldest;
     return ODB_OK;
