@@ -688,6 +688,8 @@ static void commit_insert(struct commit *c)
         p = commit_part_of(c, t, op.family, p); /* never NULL: the same bytes were walked before */
         memtable_insert(p->mem, &p->room, memtable_prepare(&p->room, op.key, op.value),
                         trailer_make(seq, (enum kind)op.kind));
+        if (op.kind == KIND_PUT)
+            lsm_note_put(p->cf->tree, op.key);
     }
 }
 

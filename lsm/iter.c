@@ -23,6 +23,11 @@
  * 3. Bounds: no key below `lower` or at or above `upper` is ever shown, whichever way the walk goes.
  * 4. An error of any source stops the walk and sticks until the next positioning call (C24).
  *
+ * The dead. Entries that do not show are passed one by one, but counted: a long stretch of them is told
+ * to lsm/gaps.c, and walks ask there now and then whether they stand in such a stretch, to leap over it.
+ * What was not seen must not be claimed: the versions of a key the walk began at, or has just shown, and
+ * stretches with a put that is merely too new.
+ *
  * An iterator is one piece of memory: itself, the merge's arrays, the cursors. It holds its view, and
  * with it memtables and tables, so it needs no epoch. The piece of one that is freed is kept for the
  * next: making and freeing one takes no lock and mostly no call to the heap.
@@ -54,7 +59,22 @@ struct lsm_iter {
     struct buf key; /* see invariant 2 */
     struct buf value;
     struct entry copied; /* over key and value */
+
+    uint64_t counted;     /* entries of the memtables when it was made */
+    uint32_t dead;        /* entries passed in this stretch */
+    uint32_t dead_ask;    /* at so many, lsm/gaps.c is asked */
+    bool dead_has_begun;  /* dead_end is set */
+    bool dead_is_certain; /* all of the stretch will be dead for later readers too */
+    bool hidden_is_live;  /* the hidden key was shown */
+    odb_slice sought;     /* newer versions of this key may have been left out */
+    struct buf
+        dead_end; /* where the stretch began: its first key; backward the first key behind it */
+    struct buf leap;
 };
+
+#define DEAD_FEW   4u  /* entries passed before the first question to lsm/gaps.c */
+#define DEAD_ASK   64u /* and between further ones */
+#define DEAD_LEARN 32u /* a stretch worth remembering */
 
 /* ---- building ---- */
 
@@ -199,6 +219,8 @@ static void iter_release(struct lsm_iter *it)
     buf_release(&it->upper);
     buf_release(&it->key);
     buf_release(&it->value);
+    buf_release(&it->dead_end);
+    buf_release(&it->leap);
     view_unref(it->view);
     iter_give_back(t, it);
 }
@@ -214,11 +236,13 @@ odb_status lsm_iter_new(struct lsm_tree *t, const struct lsm_view *view, uint64_
     struct iter_plan plan;
     struct lsm_iter *it;
     uint32_t room, count = 0, *lost;
+    uint64_t counted;
     size_t arrays, size;
     odb_status st;
 
     if (!view_try_ref(v))
         return ODB_AGAIN;
+    counted = gaps_count_entries(v); /* before the walk can leave anything out */
     room = iter_plan_sources(v, r, &plan);
     arrays = iter_rounded(room * (sizeof *source + sizeof *cursor + sizeof *lost));
     size = iter_rounded(sizeof *it) + arrays +
@@ -233,6 +257,7 @@ odb_status lsm_iter_new(struct lsm_tree *t, const struct lsm_view *view, uint64_
     it->tree = t;
     it->view = v;
     it->seq = seq;
+    it->counted = counted;
     it->has_lower = r->lower.data != NULL;
     it->has_upper = r->upper.data != NULL;
     source = (struct merge_source *)(void *)((uint8_t *)it + iter_rounded(sizeof *it));
@@ -324,6 +349,61 @@ static bool run_is_plain(const struct lsm_iter *it)
     return c->is_plain && trailer_seq(c->newest) <= it->seq;
 }
 
+/* ---- the dead ---- */
+
+static void dead_start(struct lsm_iter *it)
+{
+    it->dead = 0;
+    it->dead_ask = DEAD_FEW;
+    it->dead_has_begun = false;
+    it->dead_is_certain = true;
+}
+
+/* The stretch begins at `key` (forward), or ends just behind it (`behind`, going backward). Where there is
+ * no memory for that, nothing is learned. */
+static void dead_begin(struct lsm_iter *it, odb_slice key, bool behind)
+{
+    if (buf_assign(&it->dead_end, key.data, key.size) != ODB_OK ||
+        (behind && buf_append(&it->dead_end, "", 1) != ODB_OK))
+        it->dead_is_certain = false;
+    it->dead_has_begun = true;
+}
+
+/* The stretch is over, at `key`: forward that is not part of it, backward too. */
+static void dead_finish(struct lsm_iter *it, odb_slice key, bool is_backward)
+{
+    if (it->dead < DEAD_LEARN || !it->dead_is_certain)
+        return;
+    if (!is_backward) {
+        gaps_learn(it->tree, it->view, it->seq, it->counted, buf_slice(&it->dead_end), key);
+    } else if (buf_assign(&it->leap, key.data, key.size) == ODB_OK &&
+               buf_append(&it->leap, "", 1) == ODB_OK) {
+        gaps_learn(it->tree, it->view, it->seq, it->counted, buf_slice(&it->leap),
+                   buf_slice(&it->dead_end));
+    }
+}
+
+/* Whether the walk stands, with `key`, in a stretch known to be dead; then it->leap is its end. */
+static bool dead_is_known(struct lsm_iter *it, odb_slice key, bool is_backward)
+{
+    if (ODB_LIKELY(it->dead < it->dead_ask))
+        return false;
+    it->dead_ask = it->dead + DEAD_ASK;
+    if (!gaps_leap(it->tree, key, it->seq, is_backward, &it->leap))
+        return false;
+    if (it->dead >= DEAD_LEARN) { /* what was walked joins it */
+        struct buf leap = it->leap;
+
+        it->leap = (struct buf){0};
+        dead_finish(it, key, is_backward);
+        buf_release(&it->leap);
+        it->leap = leap;
+    }
+    dead_start(it);
+    dead_begin(it, buf_slice(&it->leap), false);
+    return true;
+}
+
 /* ---- forward ---- */
 
 /* Of `n` entries behind the shown one, those below the upper bound. */
@@ -363,6 +443,7 @@ static void hide_key_of(struct lsm_iter *it, const struct entry *e)
 {
     it->hidden = odb_bytes(e->key, e->key_len);
     it->hidden_in = it->merge.current;
+    it->hidden_is_live = false;
 }
 
 /* Move the merge on. The hidden key stays where it lies as long as its run does; else it is copied. */
@@ -385,25 +466,66 @@ static bool is_hidden(const struct lsm_iter *it, const struct entry *e)
     return it->hidden.data && keys_equal(e->key, e->key_len, it->hidden.data, it->hidden.size);
 }
 
+/* Entry `e` does not show. Count it, unless it may belong to a key that lives. */
+static void pass_dead(struct lsm_iter *it, const struct entry *e)
+{
+    if (it->hidden_is_live && is_hidden(it, e))
+        return;
+    if (!it->dead_has_begun) {
+        if (it->sought.data && keys_equal(e->key, e->key_len, it->sought.data, it->sought.size))
+            return;
+        dead_begin(it, odb_bytes(e->key, e->key_len), false);
+    }
+    it->dead++;
+    it->dead_is_certain &=
+        trailer_seq(e->trailer) <= it->seq || trailer_kind(e->trailer) == KIND_DELETE;
+}
+
+/* On to the end of a dead stretch. False: out of bounds. */
+static bool leap_forward(struct lsm_iter *it)
+{
+    if (it->has_upper && odb_slice_compare(buf_slice(&it->leap), buf_slice(&it->upper)) >= 0)
+        return stand_nowhere(it, ODB_OK);
+    it->hidden = it->sought = odb_bytes(NULL, 0);
+    it->hidden_in = NULL;
+    (void)merge_seek(&it->merge, buf_slice(&it->leap), UINT64_MAX);
+    return true;
+}
+
 /* From the merge's present entry on, show the first visible live key. Versions of the hidden key, if
  * there is one, are passed over. */
 static bool settle_forward(struct lsm_iter *it)
 {
     struct merge *m = &it->merge;
 
+    dead_start(it);
     while (m->is_valid) {
         const struct entry *e = merge_entry(m);
+        odb_slice key = odb_bytes(e->key, e->key_len);
 
-        if (at_or_past_upper(it, e)) /* visible or not: nothing behind it is in bounds */
+        if (at_or_past_upper(it, e)) { /* visible or not: nothing behind it is in bounds */
+            dead_finish(it, buf_slice(&it->upper), false);
             return stand_nowhere(it, ODB_OK);
+        }
         if (trailer_seq(e->trailer) <= it->seq && !is_hidden(it, e)) {
-            if (trailer_kind(e->trailer) == KIND_PUT)
+            if (trailer_kind(e->trailer) == KIND_PUT) {
+                dead_finish(it, key, false);
                 return show_forward(it, e);
+            }
             hide_key_of(it, e); /* a delete: nothing of this key shows */
         }
-        if (!advance(it))
+        pass_dead(it, e);
+        if (ODB_UNLIKELY(dead_is_known(it, key, false))) {
+            if (!leap_forward(it))
+                return false;
+        } else if (!advance(it)) {
             return false;
+        }
     }
+    if (m->status == ODB_OK && it->dead >= DEAD_LEARN && it->hidden.data &&
+        buf_assign(&it->leap, it->hidden.data, it->hidden.size) == ODB_OK &&
+        buf_append(&it->leap, "", 1) == ODB_OK)
+        dead_finish(it, buf_slice(&it->leap), false); /* just behind the last of them */
     return stand_nowhere(it, m->status);
 }
 
@@ -411,6 +533,7 @@ static bool go_forward_from(struct lsm_iter *it, odb_slice key, uint64_t trailer
 {
     it->status = ODB_OK;
     it->hidden = odb_bytes(NULL, 0);
+    it->sought = trailer == UINT64_MAX ? odb_bytes(NULL, 0) : key;
     (void)merge_seek(&it->merge, key, trailer);
     return settle_forward(it);
 }
@@ -420,7 +543,7 @@ bool lsm_iter_first(struct lsm_iter *it)
     if (it->has_lower)
         return go_forward_from(it, buf_slice(&it->lower), UINT64_MAX);
     it->status = ODB_OK;
-    it->hidden = odb_bytes(NULL, 0);
+    it->hidden = it->sought = odb_bytes(NULL, 0);
     (void)merge_first(&it->merge);
     return settle_forward(it);
 }
@@ -493,8 +616,20 @@ static bool collect_versions(struct lsm_iter *it, bool *is_live)
             *is_live = trailer_kind(e->trailer) == KIND_PUT;
             if (*is_live && !keep_value(it, e))
                 return false;
+        } else if (trailer_kind(e->trailer) == KIND_PUT) {
+            it->dead_is_certain = false;
         }
+        it->dead++;
     } while (merge_prev(m));
+    return true;
+}
+
+/* On to before a dead stretch. False: out of bounds. */
+static bool leap_backward(struct lsm_iter *it)
+{
+    if (it->has_lower && odb_slice_compare(buf_slice(&it->leap), buf_slice(&it->lower)) <= 0)
+        return stand_nowhere(it, ODB_OK);
+    (void)merge_seek_for_prev(&it->merge, buf_slice(&it->leap), UINT64_MAX);
     return true;
 }
 
@@ -502,13 +637,26 @@ static bool settle_backward(struct lsm_iter *it)
 {
     struct merge *m = &it->merge;
 
+    dead_start(it);
     while (m->is_valid) {
+        const struct entry *e = merge_entry(m);
+        odb_slice key = odb_bytes(e->key, e->key_len);
+        uint32_t dead = it->dead;
         bool is_live;
 
-        if (below_lower(it, merge_entry(m)))
+        if (below_lower(it, e)) {
+            dead_finish(it, buf_slice(&it->lower), true); /* what lies lower was not all seen */
             return stand_nowhere(it, ODB_OK);
-        if (show_backward_in_place(it))
+        }
+        if (ODB_UNLIKELY(dead_is_known(it, key, true))) {
+            if (!leap_backward(it))
+                return false;
+            continue;
+        }
+        if (show_backward_in_place(it)) {
+            dead_finish(it, odb_bytes(it->face.shown->key, it->face.shown->key_len), true);
             return true;
+        }
         if (!collect_versions(it, &is_live))
             return false;
         if (!m->is_valid && m->status != ODB_OK)
@@ -519,8 +667,12 @@ static bool settle_backward(struct lsm_iter *it)
             it->face = (struct lsm_iter_face){&it->copied, 0, 0};
             it->walk = WALK_BACKWARD;
             it->in_place = false;
+            it->dead = dead; /* this one lives */
+            dead_finish(it, buf_slice(&it->key), true);
             return true;
         }
+        if (!it->dead_has_begun)
+            dead_begin(it, buf_slice(&it->key), true);
     }
     return stand_nowhere(it, m->status);
 }
@@ -578,6 +730,8 @@ bool lsm_iter_next(struct lsm_iter *it)
         if (step_in_stretch(it))
             return true;
         hide_key_of(it, e);
+        it->hidden_is_live = true;
+        it->sought = odb_bytes(NULL, 0);
         return advance(it) && settle_forward(it);
     }
     if (it->walk == WALK_NOWHERE)
@@ -588,6 +742,8 @@ bool lsm_iter_next(struct lsm_iter *it)
     it->status = ODB_OK;
     it->hidden = buf_slice(&it->key);
     it->hidden_in = NULL;
+    it->hidden_is_live = true;
+    it->sought = odb_bytes(NULL, 0);
     (void)merge_seek(&it->merge, it->hidden, 0);
     return settle_forward(it);
 }

@@ -64,6 +64,7 @@ odb_status lsm_new(const struct lsm_env *env, uint32_t family, const char *name,
     atomic_init(&t->full_at, t->opt.write_buffer);
     os_mutex_init(&t->edit_lock, RANK_EDIT);
     os_mutex_init(&t->view_lock, RANK_TREE);
+    gaps_init(&t->gaps);
     os_mutex_init(&t->sched_lock, RANK_SCHED);
     os_mutex_init(&t->compact_lock, RANK_COMPACT);
     os_mutex_init(&t->garbage_lock, RANK_GARBAGE);
@@ -102,6 +103,7 @@ void lsm_free(struct lsm_tree *t)
                      never began has one empty view, which others' readers may let go later. */
         epoch_release(t->env->epoch);
     tree_remove_garbage(t);
+    gaps_destroy(&t->gaps);
     os_cond_destroy(&t->sched_wake);
     os_mutex_destroy(&t->garbage_lock);
     os_mutex_destroy(&t->compact_lock);

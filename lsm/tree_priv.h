@@ -27,6 +27,17 @@ struct lsm_pressure {
     _Atomic uint32_t l0_files;
 };
 
+#define LSM_GAPS 16 /* stretches without live keys that are remembered: gaps.c */
+
+struct lsm_gap;
+struct lsm_gaps {
+    struct os_mutex lock;                     /* RANK_GAPS: who changes the slots */
+    atomic_uint count;                        /* slots in use; seq_cst, see gaps.c (3) */
+    atomic_uint version;                      /* of the slots; seq_cst */
+    _Atomic(struct lsm_gap *) slot[LSM_GAPS]; /* changed under the lock; release/acquire */
+    unsigned hand ODB_GUARDED(lock);
+};
+
 #define LSM_IDLE_ITERS    8                   /* kept for the next, by stripes of threads */
 #define LSM_IDLE_ITER_MAX ((size_t)128 << 10) /* bytes; larger ones go back to the heap */
 
@@ -81,6 +92,8 @@ struct lsm_tree {
 
     _Atomic(struct lsm_iter *) idle_iter[LSM_IDLE_ITERS]; /* memory for the next ones: iter.c */
 
+    struct lsm_gaps gaps;
+
     struct lsm_pressure pressure;
     struct lsm_counts count;
 };
@@ -128,6 +141,19 @@ odb_status tree_merge_range(struct lsm_tree *t, uint32_t level, odb_slice begin,
                             bool *found, uint64_t *bytes);
 odb_status tree_rewrite_deletes(struct lsm_tree *t, uint32_t level, odb_slice begin, odb_slice end,
                                 uint64_t before, bool *found, uint64_t *bytes);
+
+/* ---- gaps.c ---- */
+void gaps_init(struct lsm_gaps *s);
+void gaps_destroy(struct lsm_gaps *s);
+/* Whether `key` lies where a reader at `seq` finds nothing: then where that stretch ends (the first key
+ * behind it) or, is_backward, begins (its first key) is in `out`. */
+bool gaps_leap(struct lsm_tree *t, odb_slice key, uint64_t seq, bool is_backward, struct buf *out);
+/* A walk at `seq` over `v` has seen every entry from key `from` to just before `to`: nothing lives, and
+ * no put is newer than `seq`. `counted` is what gaps_count_entries told before the walk began. No lock
+ * of RANK_GAPS or above. */
+void gaps_learn(struct lsm_tree *t, const struct lsm_view *v, uint64_t seq, uint64_t counted,
+                odb_slice from, odb_slice to);
+uint64_t gaps_count_entries(const struct lsm_view *v);
 
 /* ---- iter.c ---- */
 void tree_free_idle_iters(struct lsm_tree *t);

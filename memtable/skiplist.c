@@ -445,8 +445,9 @@ static void note_linked(struct memtable *m, struct memtable_room *room, uint64_t
     room->nodes--;
     if (trailer_kind(trailer) == KIND_DELETE)
         atomic_fetch_add_explicit(&m->deletes, 1, memory_order_relaxed);
-    /* Release: "Room". */
-    atomic_fetch_add_explicit(&m->linked, 1, memory_order_release);
+    /* Release: "Room". Sequentially consistent, which costs the same where it matters: whoever reads the
+     * count in that order either sees this entry or is seen by what its writer looks at next. */
+    atomic_fetch_add(&m->linked, 1);
 }
 
 void memtable_insert(struct memtable *m, struct memtable_room *room, struct memtable_entry *e,
@@ -490,7 +491,7 @@ size_t memtable_bytes(const struct memtable *m)
 
 uint64_t memtable_count(const struct memtable *m)
 {
-    return atomic_load_explicit(&m->linked, memory_order_acquire);
+    return atomic_load(&m->linked);
 }
 
 uint64_t memtable_deletes(const struct memtable *m)

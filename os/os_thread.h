@@ -44,6 +44,7 @@ enum lock_rank {
     RANK_TREE = 60,     /* lsm: the current version */
     RANK_SNAPSHOT = 65, /* cf: the list of snapshots */
     RANK_VEC_SLOT = 67, /* vector: handing out slots, what is pending */
+    RANK_GAPS = 68,     /* lsm: stretches without live keys */
     RANK_MEMTABLE = 70, /* memtable: its arena */
     RANK_GARBAGE = 75,  /* lsm: tables to be removed from the disk */
     RANK_TABLES = 80,   /* sstable: opening and closing tables */
