@@ -47,6 +47,9 @@ struct cursor_ops {
     bool (*next_run)(struct cursor *c);
     bool (*prev_run)(struct cursor *c);
     void (*free)(struct cursor *c);
+    /* May be NULL. A seek or seek_for_prev with these very arguments comes next: start loading what it
+     * will look at, so that several sources wait for memory together. Not a position yet. */
+    void (*aim)(struct cursor *c, odb_slice key, uint64_t trailer);
 };
 
 /* The first member of every source's own struct. */

@@ -303,9 +303,22 @@ bool merge_last(struct merge *m)
     return merge_start(m);
 }
 
+static void merge_aim(struct merge *m, odb_slice key, uint64_t trailer)
+{
+    if (m->count < 2)
+        return;
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct cursor *c = m->source[i].cursor;
+
+        if (c->ops->aim)
+            c->ops->aim(c, key, trailer);
+    }
+}
+
 bool merge_seek(struct merge *m, odb_slice key, uint64_t trailer)
 {
     m->is_backward = false;
+    merge_aim(m, key, trailer);
     for (uint32_t i = 0; i < m->count; i++)
         (void)m->source[i].cursor->ops->seek(m->source[i].cursor, key, trailer);
     return merge_start(m);
@@ -314,6 +327,7 @@ bool merge_seek(struct merge *m, odb_slice key, uint64_t trailer)
 bool merge_seek_for_prev(struct merge *m, odb_slice key, uint64_t trailer)
 {
     m->is_backward = true;
+    merge_aim(m, key, trailer);
     for (uint32_t i = 0; i < m->count; i++)
         (void)m->source[i].cursor->ops->seek_for_prev(m->source[i].cursor, key, trailer);
     return merge_start(m);

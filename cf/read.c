@@ -61,23 +61,15 @@ odb_status cf_get(struct cf_set *s, struct cf *cf, const struct cf_snapshot *sna
     g = epoch_enter(&s->epoch);
     st = read_one(s, cf, snap, key, out);
     if (st == ODB_OK)
-        lsm_value_pin(cf->tree, out);
+        lsm_value_pin(out);
     epoch_leave(g);
     return st;
 }
 
 void cf_value_release(struct cf_set *s, struct lsm_value *v)
 {
-    struct epoch_guard g;
-    struct cf_table *t;
-
-    if (set_is_forked(s))
-        return;
-    /* Frames and memtables know their owner: any tree will do, and the first one is always there. */
-    g = epoch_enter(&s->epoch);
-    t = atomic_load_explicit(&s->table, memory_order_acquire);
-    lsm_value_unpin(t->cf[0]->tree, v);
-    epoch_leave(g);
+    if (!set_is_forked(s))
+        lsm_value_unpin(v); /* frames and memtables know their owners */
 }
 
 odb_status cf_get_into(struct cf_set *s, struct cf *cf, const struct cf_snapshot *snap,
@@ -127,7 +119,7 @@ odb_status cf_multiget(struct cf_set *s, struct cf *cf, const struct cf_snapshot
     lsm_multiget(cf->tree, view, keys, n, read_moment(s, snap), out, each);
     for (size_t i = 0; i < n; i++)
         if (each[i] == ODB_OK)
-            lsm_value_pin(cf->tree, &out[i]);
+            lsm_value_pin(&out[i]);
     epoch_leave(g);
     return ODB_OK;
 }

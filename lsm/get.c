@@ -252,18 +252,18 @@ odb_status lsm_written_since(const struct lsm_view *v, odb_slice key, uint64_t s
     return ODB_OK;
 }
 
-void lsm_value_pin(struct lsm_tree *t, struct lsm_value *v)
+void lsm_value_pin(struct lsm_value *v)
 {
     if (v->frame)
-        sst_pin(t->env->tables, v->frame);
+        sst_pin(v->frame);
     else if (v->memtable)
         memtable_ref(v->memtable); /* the view that was read holds it until the epoch ends */
 }
 
-void lsm_value_unpin(struct lsm_tree *t, struct lsm_value *v)
+void lsm_value_unpin(struct lsm_value *v)
 {
     if (v->frame)
-        sst_unpin(t->env->tables, v->frame);
+        sst_unpin(v->frame);
     else if (v->memtable)
         memtable_unref(v->memtable);
     mem_free(v->owned);

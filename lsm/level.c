@@ -130,6 +130,15 @@ static uint32_t level_find_file(const struct level_cursor *l, odb_slice key)
     return lo;
 }
 
+static void level_aim(struct cursor *c, odb_slice key, uint64_t trailer)
+{
+    struct level_cursor *l = level_of(c);
+    uint32_t i = level_find_file(l, key);
+
+    if (i < l->file_count && level_open_file(l, i)) /* should it fail, the seek will tell */
+        l->table->ops->aim(l->table, key, trailer);
+}
+
 static bool level_seek(struct cursor *c, odb_slice key, uint64_t trailer)
 {
     struct level_cursor *l = level_of(c);
@@ -192,7 +201,7 @@ static void level_free(struct cursor *c)
 
 static const struct cursor_ops level_ops = {
     level_first,    level_last,     level_seek, level_seek_for_prev,
-    level_next_run, level_prev_run, level_free,
+    level_next_run, level_prev_run, level_free, level_aim,
 };
 
 size_t level_cursor_size(void)

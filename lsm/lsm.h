@@ -200,8 +200,8 @@ void lsm_multiget(struct lsm_tree *t, const struct lsm_view *v, const odb_slice 
 ODB_MUST_CHECK odb_status lsm_written_since(const struct lsm_view *v, odb_slice key,
                                             uint64_t since);
 /* Keep it beyond the epoch; then release once, any thread. */
-void lsm_value_pin(struct lsm_tree *t, struct lsm_value *v);
-void lsm_value_unpin(struct lsm_tree *t, struct lsm_value *v);
+void lsm_value_pin(struct lsm_value *v);
+void lsm_value_unpin(struct lsm_value *v);
 
 /* Bounds of a walk: [lower, upper), either open with a NULL data pointer; a prefix is turned into
  * bounds by the caller. Copied. */

@@ -40,7 +40,8 @@ struct sst_cursor {
     struct sst_table *table;
     unsigned flags;
 
-    uint32_t no; /* of the block held, or TCUR_NOWHERE */
+    uint32_t no;    /* of the block held, or TCUR_NOWHERE */
+    uint32_t aimed; /* the block the seek to come will ask for, or TCUR_NOWHERE */
     const struct block *block;
     struct sst_frame *frame; /* pinned; NULL when the block is private */
     struct table_scan scan;
@@ -285,10 +286,28 @@ static bool tcur_last(struct cursor *base)
            tcur_decode(c, c->block->count - 1, true);
 }
 
+static void tcur_aim(struct cursor *base, odb_slice key, uint64_t trailer)
+{
+    struct sst_cursor *c = tcur_own(base);
+
+    c->aimed = index_find(&c->table->index, key, trailer);
+    if (c->aimed != c->no)
+        tcur_send_for(c, c->aimed);
+}
+
+/* The block a seek has to look at. */
+static uint32_t tcur_find(struct sst_cursor *c, odb_slice key, uint64_t trailer)
+{
+    uint32_t no = c->aimed;
+
+    c->aimed = TCUR_NOWHERE;
+    return no != TCUR_NOWHERE ? no : index_find(&c->table->index, key, trailer);
+}
+
 static bool tcur_seek(struct cursor *base, odb_slice key, uint64_t trailer)
 {
     struct sst_cursor *c = tcur_own(base);
-    uint32_t no = index_find(&c->table->index, key, trailer), row;
+    uint32_t no = tcur_find(c, key, trailer), row;
 
     c->stride = 1;
     if (!tcur_hold(c, no, false))
@@ -306,7 +325,7 @@ static bool tcur_seek(struct cursor *base, odb_slice key, uint64_t trailer)
 static bool tcur_seek_for_prev(struct cursor *base, odb_slice key, uint64_t trailer)
 {
     struct sst_cursor *c = tcur_own(base);
-    uint32_t no = index_find(&c->table->index, key, trailer), row;
+    uint32_t no = tcur_find(c, key, trailer), row;
 
     c->stride = 1;
     if (!tcur_hold(c, no, true))
@@ -343,6 +362,7 @@ static const struct cursor_ops sst_cursor_ops = {
     .next_run = tcur_next_run,
     .prev_run = tcur_prev_run,
     .free = tcur_close,
+    .aim = tcur_aim,
 };
 
 size_t sst_cursor_size(void)
@@ -371,7 +391,7 @@ odb_status sst_cursor_init(void *memory, struct sst_store *s, struct sst_ref *re
     c->store = s;
     c->table = t;
     c->flags = flags;
-    c->no = c->missed = TCUR_NOWHERE;
+    c->no = c->missed = c->aimed = TCUR_NOWHERE;
     c->entry = c->own_entry;
     c->entry_cap = TCUR_OWN_ROWS;
     c->keys = c->own_keys;

@@ -139,8 +139,8 @@ ODB_MUST_CHECK odb_status sst_probe_get(struct sst_store *s, struct sst_ref *ref
                                         struct sst_probe *p, odb_slice key, uint64_t hash,
                                         uint64_t trailer, struct sst_hit *out);
 /* Keep the frame of a hit beyond the epoch it was found in; unpin exactly once, any thread. */
-void sst_pin(struct sst_store *s, struct sst_frame *frame);
-void sst_unpin(struct sst_store *s, struct sst_frame *frame);
+void sst_pin(struct sst_frame *frame);
+void sst_unpin(struct sst_frame *frame);
 
 enum sst_cursor_flags {
     SST_SCAN = 1,      /* a long walk, as a merge does: read ahead, keep blocks out of the cache */

@@ -440,15 +440,13 @@ odb_status sst_get(struct sst_store *s, struct sst_ref *ref, odb_slice key, uint
     return sst_probe_get(s, ref, &p, key, hash, trailer, out);
 }
 
-void sst_pin(struct sst_store *s, struct sst_frame *frame)
+void sst_pin(struct sst_frame *frame)
 {
-    (void)s;
     sst_frame_pin(frame);
 }
 
-void sst_unpin(struct sst_store *s, struct sst_frame *frame)
+void sst_unpin(struct sst_frame *frame)
 {
-    (void)s;
     sst_frame_unpin(frame);
 }
 

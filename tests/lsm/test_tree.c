@@ -304,10 +304,10 @@ static void check_get(struct world *w, const char *key, uint64_t seq)
 
     assert_int_equal(st, want ? ODB_OK : ODB_ABSENT);
     if (want) {
-        lsm_value_pin(w->tree, &got);
+        lsm_value_pin(&got);
         epoch_leave(g);
         assert_true(odb_slice_equal(got.data, odb_s(want->value)));
-        lsm_value_unpin(w->tree, &got);
+        lsm_value_unpin(&got);
     } else {
         epoch_leave(g);
     }

@@ -181,12 +181,12 @@ static void a_pinned_value_outlives_eviction_and_table(void **state)
             ODB_OK);
         assert_true(hit[i].is_found);
         if (i % 2)
-            sst_pin(x.store, hit[i].frame);
+            sst_pin(hit[i].frame);
         sst_store_resize(x.store, 0); /* evicted inside the epoch: still there */
         assert_int_equal(hit[i].value.size, e->value_len);
         assert_memory_equal(hit[i].value.data, e->value, e->value_len);
         if (i % 2 == 0)
-            sst_pin(x.store, hit[i].frame); /* pinned after it was evicted */
+            sst_pin(hit[i].frame); /* pinned after it was evicted */
         epoch_leave(g);
     }
     sst_ref_drop(x.store, &ref);
@@ -194,7 +194,7 @@ static void a_pinned_value_outlives_eviction_and_table(void **state)
         (void)epoch_collect(x.epoch);
     for (size_t i = 0; i < 50; i++) {
         assert_memory_equal(hit[i].value.data, m.e[i * 100].value, m.e[i * 100].value_len);
-        sst_unpin(x.store, hit[i].frame);
+        sst_unpin(hit[i].frame);
     }
     assert_int_equal(sst_store_bytes(x.store), 0);
     sst_meta_release(&meta);
@@ -407,9 +407,9 @@ static void crowd_get(struct crowd *w, struct rnd *r, struct sst_frame **pinned,
         if (*pinned) {
             if (!same_value(*of, *value))
                 atomic_fetch_add(&w->wrong, 1);
-            sst_unpin(w->x.store, *pinned);
+            sst_unpin(*pinned);
         }
-        sst_pin(w->x.store, hit.frame);
+        sst_pin(hit.frame);
         *pinned = hit.frame;
         *value = hit.value;
         *of = e;
@@ -468,7 +468,7 @@ static void crowd_member(void *arg)
     if (pinned) {
         if (!same_value(of, value))
             atomic_fetch_add(&w->wrong, 1);
-        sst_unpin(w->x.store, pinned);
+        sst_unpin(pinned);
     }
 }
 
