@@ -266,6 +266,7 @@ static const char general_options[] =
     "  --cf NAME           the column family (default: default; all where that makes sense)\n"
     "  --hex, --base64     keys and values are typed and shown so; 0x... is always hexadecimal\n"
     "  --json              JSON lines instead of text\n"
+    "  --backend NAME      another engine below the same commands: rocksdb, lmdb (plug-ins)\n"
     "  --memory SIZE       memory budget, like 64M or 1G\n"
     "  --durability LEVEL  none, os (survives a crash of the process) or full (a loss of power)\n"
     "  --read-only         change nothing; commands that write are refused\n"
@@ -394,6 +395,7 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
     };
     const struct text_option texts[] = {
         {"--cf", &t->cf},
+        {"--backend", &t->backend},
         {"--from", &t->from},
         {"--to", &t->to},
         {"--prefix", &t->prefix},
@@ -447,6 +449,10 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
             return tool_usage("--prop needs name=value, at most %d times", TOOL_PROPS);
         t->graph.prop[t->graph.prop_count++] = value;
         ++*at;
+        return EXIT_FINE;
+    }
+    if (strncmp(name, "--backend=", 10) == 0) {
+        t->backend = name + 10;
         return EXIT_FINE;
     }
     if (strcmp(name, "--durability") == 0) {
@@ -548,7 +554,8 @@ static int open_database(const struct command *c, struct tool *t)
     opt.durability = t->durability;
     opt.must_exist = access != ACCESS_CREATE;
     opt.is_readonly = access == ACCESS_LOOK;
-    st = odb_open(t->dir, &opt, &t->db);
+    st =
+        t->backend ? plugin_open(t->backend, t->dir, &opt, &t->db) : odb_open(t->dir, &opt, &t->db);
     if (st == ODB_ABSENT) {
         fprintf(stderr,
                 access == ACCESS_CREATE

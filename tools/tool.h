@@ -79,7 +79,8 @@ struct tool {
     struct tool_record record;
     struct tool_graph graph;
 
-    const char *cf; /* NULL: default (or all) */
+    const char *cf;      /* NULL: default (or all) */
+    const char *backend; /* NULL: the LSM tree */
     uint64_t memory;
     odb_durability durability;
     bool is_readonly;
@@ -98,6 +99,12 @@ struct tool {
     odb_cf *family; /* of --cf; NULL without it */
     bool is_utf8;   /* the terminal understands it */
 };
+
+/* ---- other engines: plugin.c ---- */
+
+/* Open the database with another engine: the plug-in of that name is loaded. *out as odb_open gives it.
+ * ODB_UNSUPPORTED when there is none. */
+odb_status plugin_open(const char *backend, const char *dir, const odb_options *opt, odb_db **out);
 
 /* ---- commands: each returns an exit code; the database is open ---- */
 

@@ -1,4 +1,5 @@
-/* tests/api/fixture.h -- a database over either backend, in a directory that goes away again. */
+/* tests/api/fixture.h -- a database over either backend, in a directory that goes away again. Compiled
+ * with FIXTURE_BACKEND, the function that opens some other backend, it is over that one instead. */
 #ifndef TEST_API_FIXTURE_H
 #define TEST_API_FIXTURE_H
 
@@ -14,6 +15,10 @@
 #include <unistd.h>
 
 #include "api/opendb.h"
+
+#ifdef FIXTURE_BACKEND
+#include "bench/backend.h"
+#endif
 
 #define assert_status(got, want)                                                                   \
     do {                                                                                           \
@@ -33,6 +38,8 @@
 struct fixture {
     odb_db *db;
     bool is_lsm;
+    bool has_dir;   /* can be closed and found again */
+    size_t key_max; /* bytes of the longest key */
     char dir[64];
 };
 
@@ -53,7 +60,7 @@ static inline void fixture_remove_dir(const char *dir)
 {
     DIR *d = opendir(dir);
     struct dirent *e;
-    char path[512];
+    char path[1024];
 
     while (d && (e = readdir(d)) != NULL) {
         (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
@@ -78,6 +85,7 @@ static inline int fixture_memory(void **state)
     odb_backend backend;
 
     assert_non_null(f);
+    f->key_max = 64 << 10;
     assert_ok(odb_backend_memory(&backend));
     assert_ok(odb_open_backend(backend, &f->db));
     *state = f;
@@ -90,22 +98,53 @@ static inline int fixture_lsm(void **state)
     odb_options o = fixture_options();
 
     assert_non_null(f);
-    f->is_lsm = true;
+    f->is_lsm = f->has_dir = true;
+    f->key_max = 64 << 10;
     fixture_make_dir(f->dir, sizeof f->dir);
     assert_ok(odb_open(f->dir, &o, &f->db));
     *state = f;
     return 0;
 }
 
+#ifdef FIXTURE_BACKEND
+static inline void fixture_open_other(struct fixture *f)
+{
+    odb_options o = fixture_options();
+    odb_backend backend;
+
+    assert_ok(FIXTURE_BACKEND(f->dir, &o, &backend));
+    assert_ok(odb_open_backend(backend, &f->db));
+}
+
+static inline int fixture_other(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    assert_non_null(f);
+    f->has_dir = true;
+    f->key_max = FIXTURE_KEY_MAX;
+    fixture_make_dir(f->dir, sizeof f->dir);
+    fixture_open_other(f);
+    *state = f;
+    return 0;
+}
+#endif
+
 /* The memory backend cannot be closed and found again: it stays open. */
 static inline void fixture_reopen(struct fixture *f)
 {
     odb_options o = fixture_options();
 
-    if (!f->is_lsm)
+    if (!f->has_dir)
         return;
     assert_ok(odb_close(f->db));
     f->db = NULL;
+#ifdef FIXTURE_BACKEND
+    if (!f->is_lsm) {
+        fixture_open_other(f);
+        return;
+    }
+#endif
     assert_ok(odb_open(f->dir, &o, &f->db));
 }
 
@@ -114,18 +153,25 @@ static inline int fixture_close(void **state)
     struct fixture *f = *state;
 
     assert_ok(odb_close(f->db));
-    if (f->is_lsm)
+    if (f->has_dir)
         fixture_remove_dir(f->dir);
     free(f);
     return 0;
 }
 
-/* One test over both backends. */
+/* One test over both backends, or over the one that was asked for. */
+#ifdef FIXTURE_BACKEND
+#define BOTH(test)                                                                                 \
+    {                                                                                              \
+#test, test, fixture_other, fixture_close, NULL                                            \
+    }
+#else
 #define BOTH(test)                                                                                 \
     {#test " (memory)", test, fixture_memory, fixture_close, NULL},                                \
     {                                                                                              \
 #test " (lsm)", test, fixture_lsm, fixture_close, NULL                                     \
     }
+#endif
 
 static inline odb_cf *fixture_cf(struct fixture *f, const char *name)
 {

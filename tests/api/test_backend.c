@@ -105,6 +105,7 @@ static void keys_and_values_may_be_empty(void **state)
     expect_walk(odb_now(f->db), NULL, NULL, "empty value", "empty value ");
 }
 
+/* For all but a few foreign ones that is 64 KiB; those refuse what they cannot keep. */
 static void the_largest_key_is_64_kib(void **state)
 {
     struct fixture *f = *state;
@@ -112,9 +113,14 @@ static void the_largest_key_is_64_kib(void **state)
     odb_value v;
 
     assert_non_null(big);
-    assert_ok(odb_put(f->db, NULL, odb_bytes(big, 64 << 10), odb_s("v"), NULL));
-    assert_ok(odb_get(odb_now(f->db), NULL, odb_bytes(big, 64 << 10), &v));
+    assert_ok(odb_put(f->db, NULL, odb_bytes(big, f->key_max), odb_s("v"), NULL));
+    assert_ok(odb_get(odb_now(f->db), NULL, odb_bytes(big, f->key_max), &v));
     odb_value_release(&v);
+    assert_status(odb_put(f->db, NULL, odb_bytes(big, f->key_max + 1), odb_s("v"), NULL),
+                  ODB_TOO_LARGE);
+    if (f->key_max < 64 << 10)
+        assert_status(odb_get(odb_now(f->db), NULL, odb_bytes(big, f->key_max + 1), &v),
+                      ODB_ABSENT);
     assert_status(odb_put(f->db, NULL, odb_bytes(big, (64 << 10) + 1), odb_s("v"), NULL),
                   ODB_TOO_LARGE);
     assert_status(odb_get(odb_now(f->db), NULL, odb_bytes(big, (64 << 10) + 1), &v), ODB_TOO_LARGE);
@@ -479,13 +485,19 @@ static void a_key_beyond_the_limit_still_has_a_place_in_the_order(void **state)
 
     assert_non_null(big);
     memset(big, 'm', (64 << 10) + 8);
-    assert_ok(odb_put(f->db, NULL, odb_bytes(big, 64 << 10), odb_s("the longest"), NULL));
+    assert_ok(odb_put(f->db, NULL, odb_bytes(big, f->key_max), odb_s("the longest"), NULL));
     put_text(f, NULL, "a", "a");
     put_text(f, NULL, "n", "n");
     assert_ok(odb_iter_new(odb_now(f->db), NULL, NULL, &it));
     assert_true(odb_iter_seek(it, odb_bytes(big, (64 << 10) + 8)));
     assert_slice(odb_iter_key(it), "n");
     assert_true(odb_iter_seek_for_prev(it, odb_bytes(big, (64 << 10) + 8)));
+    assert_slice(odb_iter_value(it), "the longest");
+    assert_true(odb_iter_seek(it, odb_bytes(big, f->key_max))); /* and its neighbours theirs */
+    assert_slice(odb_iter_value(it), "the longest");
+    assert_true(odb_iter_seek_for_prev(it, odb_bytes(big, f->key_max - 1)));
+    assert_slice(odb_iter_key(it), "a");
+    assert_true(odb_iter_seek_for_prev(it, odb_bytes(big, f->key_max + 1)));
     assert_slice(odb_iter_value(it), "the longest");
     odb_iter_free(it);
     free(big);
