@@ -38,6 +38,17 @@ static size_t row_stride(const struct vec_space *space)
     return (bytes + unit - 1) / unit * unit;
 }
 
+/* How many chunks of so many slots there may be, and the bytes of a table of them. */
+static size_t table_len(const struct vec_arena *a, unsigned bits)
+{
+    return ((size_t)a->slots_max >> bits) + 1;
+}
+
+static size_t table_bytes(const struct vec_arena *a, unsigned bits)
+{
+    return round_pages(table_len(a, bits) * sizeof(struct vec_chunk));
+}
+
 odb_status vec_arena_init(struct vec_arena *a, const struct vec_space *space,
                           const struct vec_kernel *kernel)
 {
@@ -54,10 +65,9 @@ odb_status vec_arena_init(struct vec_arena *a, const struct vec_space *space,
     a->slots_max = slots < VEC_SLOTS_MAX ? (uint32_t)slots : VEC_SLOTS_MAX;
     atomic_init(&a->entry, VEC_NEVER);
     arena_init(&a->pool);
-    a->table_len = TABLE_MAX;
-    a->codes = mem_pages_alloc(TABLE_MAX * sizeof *a->codes);
-    a->links = mem_pages_alloc(TABLE_MAX * sizeof *a->links);
-    a->nodes = mem_pages_alloc(TABLE_MAX * sizeof *a->nodes);
+    a->codes = mem_pages_alloc(table_bytes(a, a->code_bits));
+    a->links = mem_pages_alloc(table_bytes(a, VEC_NODE_BITS));
+    a->nodes = mem_pages_alloc(table_bytes(a, VEC_NODE_BITS));
     a->row_lock = mem_array(VEC_ROW_LOCKS, sizeof *a->row_lock);
     if (!a->codes || !a->links || !a->nodes || !a->row_lock) {
         mem_free(a->row_lock);
@@ -72,7 +82,7 @@ odb_status vec_arena_init(struct vec_arena *a, const struct vec_space *space,
 
 static void free_chunks(struct vec_arena *a)
 {
-    for (size_t i = 0; a->nodes && i < a->table_len; i++) {
+    for (size_t i = 0; a->nodes && i < table_len(a, VEC_NODE_BITS); i++) {
         struct vec_node *chunk = atomic_load_explicit(&a->nodes[i].p, memory_order_relaxed);
 
         if (!chunk)
@@ -81,14 +91,14 @@ static void free_chunks(struct vec_arena *a)
             mem_free(atomic_load_explicit(&chunk[k].id, memory_order_relaxed));
         mem_pages_free(chunk, node_chunk_bytes());
     }
-    for (size_t i = 0; a->links && i < a->table_len; i++) {
+    for (size_t i = 0; a->links && i < table_len(a, VEC_NODE_BITS); i++) {
         vec_link *chunk = atomic_load_explicit(&a->links[i].p, memory_order_relaxed);
 
         if (!chunk)
             continue;
         mem_pages_free(chunk, link_chunk_bytes(a));
     }
-    for (size_t i = 0; a->codes && i < a->table_len; i++) {
+    for (size_t i = 0; a->codes && i < table_len(a, a->code_bits); i++) {
         uint8_t *chunk = atomic_load_explicit(&a->codes[i].p, memory_order_relaxed);
 
         if (!chunk)
@@ -100,9 +110,9 @@ static void free_chunks(struct vec_arena *a)
 void vec_arena_release(struct vec_arena *a)
 {
     free_chunks(a);
-    mem_pages_free(a->codes, TABLE_MAX * sizeof *a->codes);
-    mem_pages_free(a->links, TABLE_MAX * sizeof *a->links);
-    mem_pages_free(a->nodes, TABLE_MAX * sizeof *a->nodes);
+    mem_pages_free(a->codes, table_bytes(a, a->code_bits));
+    mem_pages_free(a->links, table_bytes(a, VEC_NODE_BITS));
+    mem_pages_free(a->nodes, table_bytes(a, VEC_NODE_BITS));
     for (size_t i = 0; a->row_lock && i < VEC_ROW_LOCKS; i++)
         os_mutex_destroy(&a->row_lock[i]);
     mem_free(a->row_lock);

@@ -78,9 +78,8 @@ struct vec_arena {
     vec_dist_fn *dist;                       /* of the kernel, by metric and form */
     size_t stride;                           /* bytes from row to row */
     unsigned code_bits;                      /* slots of a chunk of codes */
-    size_t table_len;                        /* chunks the tables have room for */
     uint32_t slots_max;                      /* fixed */
-    struct vec_chunk *codes, *links, *nodes; /* tables of table_len pointers */
+    struct vec_chunk *codes, *links, *nodes; /* tables of pointers, NULL where there is no chunk */
     struct arena pool;                       /* upper rows; under the reserve lock of the index */
     _Atomic uint32_t slot_count;             /* slots ever handed out; release */
     _Atomic uint64_t entry;                  /* level << 32 | slot; VEC_NEVER: empty graph */
