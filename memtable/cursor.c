@@ -25,7 +25,7 @@
 #include "base/alloc.h"
 
 #define CURSOR_RUN_MIN 8u   /* entries decoded after a seek */
-#define CURSOR_ASK     128u /* bytes of an entry worth asking for ahead */
+#define CURSOR_ASK     192u /* bytes of an entry worth asking for ahead */
 
 struct memtable_cursor {
     struct cursor base;
