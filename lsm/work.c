@@ -778,10 +778,18 @@ void tree_schedule(struct lsm_tree *t)
 
 void lsm_start(struct lsm_tree *t)
 {
+    struct lsm_view *v = tree_view_ref(t);
+    bool has_tables = false;
+
     os_mutex_lock(&t->sched_lock);
     t->is_started = true;
-    tree_schedule(t);
+    /* An empty tree has nothing to merge or to clean away: no worker is started for it. */
+    for (int i = 0; i < LSM_LEVELS && !has_tables; i++)
+        has_tables = v->version->level[i].count > 0;
+    if (has_tables || v->mem_count > 1)
+        tree_schedule(t);
     os_mutex_unlock(&t->sched_lock);
+    view_unref(v);
 }
 
 static bool jobs_pending(const struct lsm_tree *t)
