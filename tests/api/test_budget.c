@@ -145,7 +145,7 @@ static void a_process_stays_within_its_budget_and_a_tenth(void **state)
     } step[] = {
         {"load", step_load}, {"read", step_read}, {"die", step_die}, {"recover", step_recover}};
     const char *more = getenv("ODB_TEST_OPS");
-    uint64_t count = more ? strtoull(more, NULL, 10) : 150000;
+    uint64_t count = more ? strtoull(more, NULL, 10) : IS_SANITIZED ? 20000 : 150000;
 
     (void)state;
     for (uint64_t budget = (uint64_t)16 << 20; budget <= (uint64_t)64 << 20; budget *= 2) {
