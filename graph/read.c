@@ -321,6 +321,7 @@ odb_slice odb_edge_iter_resume(const odb_edge_iter *it)
 odb_status graph_list_add(struct graph_list_maker *l, const odb_edge *e)
 {
     const odb_slice part[4] = {e->from, e->rel, e->to, e->props};
+    uint8_t *p;
     odb_status st;
 
     if (l->count == l->cap) {
@@ -334,11 +335,17 @@ odb_status graph_list_add(struct graph_list_maker *l, const odb_edge *e)
         l->cap = cap;
     }
     st = buf_reserve(&l->bytes, e->from.size + e->rel.size + e->to.size + e->props.size);
-    for (int i = 0; i < 4 && st == ODB_OK; i++)
-        st = buf_append(&l->bytes, part[i].data, part[i].size);
-    if (st == ODB_OK)
-        l->edge[l->count++] = *e;
-    return st;
+    if (st != ODB_OK)
+        return st;
+    p = l->bytes.p + l->bytes.len;
+    for (int i = 0; i < 4; i++) {
+        if (part[i].size)
+            memcpy(p, part[i].data, part[i].size);
+        p += part[i].size;
+    }
+    l->bytes.len = (size_t)(p - l->bytes.p);
+    l->edge[l->count++] = *e;
+    return ODB_OK;
 }
 
 static const uint8_t *list_place(odb_slice *s, const uint8_t *p)
