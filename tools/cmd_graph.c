@@ -176,31 +176,38 @@ static unsigned link_flags(const struct tool *t)
 
 /* ---- showing ---- */
 
-static void show_edge_json(const odb_edge *e, struct bytes *out)
+static odb_status show_edge_json(const odb_edge *e, struct bytes *out)
 {
-    char room[40];
+    char few[512], *text = few;
+    size_t len = 0;
+    odb_status st = odb_edge_to_json(e, few, sizeof few, &len);
 
-    bytes_add(out, "{", 1);
-    json_add_field(out, "from", e->from);
-    bytes_add(out, ",", 1);
-    json_add_field(out, "rel", e->rel);
-    bytes_add(out, ",", 1);
-    json_add_field(out, "to", e->to);
-    bytes_add(out, ",\"weight\":", 10);
-    json_add_real(out, (double)e->weight);
-    (void)snprintf(room, sizeof room, ",\"time\":%lld", (long long)e->time_us);
-    bytes_add(out, room, strlen(room));
-    for (uint32_t i = 0; i < odb_edge_prop_count(e); i++) {
-        odb_prop p;
-
-        if (odb_edge_prop_at(e, i, &p) != ODB_OK)
-            break;
-        bytes_add(out, i ? "," : ",\"props\":{", i ? 1 : 10);
-        json_add_string(out, p.name);
-        bytes_add(out, ":", 1);
-        json_add_value(out, &p.value);
+    if (st == ODB_OK && len > sizeof few) {
+        text = malloc(len);
+        st = text ? odb_edge_to_json(e, text, len, &len) : ODB_NOMEM;
     }
-    bytes_add(out, "}}", odb_edge_prop_count(e) ? 2 : 1);
+    if (st == ODB_OK)
+        bytes_add(out, text, len);
+    if (text != few)
+        free(text);
+    return st;
+}
+
+/* A property for people; --json has the exact spelling. */
+static void show_value(const struct tool *t, const odb_prop_value *v, struct bytes *out)
+{
+    char room[40] = "null";
+
+    switch (v->type) {
+    case ODB_PROP_NULL: break;
+    case ODB_PROP_BOOL: (void)snprintf(room, sizeof room, v->u.boolean ? "true" : "false"); break;
+    case ODB_PROP_INT: (void)snprintf(room, sizeof room, "%lld", (long long)v->u.integer); break;
+    case ODB_PROP_REAL: (void)snprintf(room, sizeof room, "%.15g", v->u.real); break;
+    case ODB_PROP_TEXT:
+    case ODB_PROP_BYTES:
+    case ODB_PROP_JSON: text_show(t, v->u.bytes, out); return;
+    }
+    bytes_add(out, room, strlen(room));
 }
 
 static void show_edge_text(const struct tool *t, const odb_edge *e, struct bytes *out)
@@ -211,8 +218,10 @@ static void show_edge_text(const struct tool *t, const odb_edge *e, struct bytes
     bytes_add(out, "--> ", 4);
     text_show(t, e->to, out);
     if (e->weight < 1 || e->weight > 1) {
-        bytes_add(out, "  weight ", 9);
-        json_add_real(out, (double)e->weight);
+        char room[40];
+
+        (void)snprintf(room, sizeof room, "  weight %.7g", (double)e->weight);
+        bytes_add(out, room, strlen(room));
     }
     for (uint32_t i = 0; i < odb_edge_prop_count(e); i++) {
         odb_prop p;
@@ -222,21 +231,25 @@ static void show_edge_text(const struct tool *t, const odb_edge *e, struct bytes
         bytes_add(out, "  ", 2);
         text_show(t, p.name, out);
         bytes_add(out, "=", 1);
-        json_add_value(out, &p.value);
+        show_value(t, &p.value, out);
     }
 }
 
-static void print_edge(const struct tool *t, const odb_edge *e)
+static odb_status print_edge(const struct tool *t, const odb_edge *e)
 {
     struct bytes out = {NULL, 0, 0};
+    odb_status st = ODB_OK;
 
     if (t->is_json)
-        show_edge_json(e, &out);
+        st = show_edge_json(e, &out);
     else
         show_edge_text(t, e, &out);
-    bytes_add(&out, "\n", 1);
-    (void)fwrite(out.p, 1, out.len, stdout);
+    if (st == ODB_OK) {
+        bytes_add(&out, "\n", 1);
+        (void)fwrite(out.p, 1, out.len, stdout);
+    }
     bytes_free(&out);
+    return st;
 }
 
 /* `name` in text form, or as a JSON member. */
@@ -344,7 +357,7 @@ static int show_edges(struct tool *t, bool is_in)
     while (st == ODB_OK) {
         st = odb_edge_iter_next(it, &e);
         if (st == ODB_OK)
-            print_edge(t, &e);
+            st = print_edge(t, &e);
     }
     odb_edge_iter_free(it);
     free_names(&n);
@@ -508,7 +521,9 @@ int cmd_graph_path(struct tool *t)
     for (size_t i = 0; i < odb_path_length(path); i++) {
         odb_edge e = odb_path_edge(path, i);
 
-        print_edge(t, &e);
+        st = print_edge(t, &e);
+        if (st != ODB_OK)
+            code = tool_fail(st, "graph path");
     }
 done:
     odb_path_free(path);
@@ -642,21 +657,6 @@ int cmd_graph_prune(struct tool *t)
 
 /* ---- import, export ---- */
 
-static int import_line(struct tool *t, odb_txn *txn, struct json_edge *row)
-{
-    odb_edge e =
-        odb_edge_of(bytes_slice(&row->from), bytes_slice(&row->rel), bytes_slice(&row->to));
-    odb_status st;
-
-    if (row->has_weight)
-        e.weight = (float)row->weight;
-    if (row->has_time)
-        e.time_us = row->time_us;
-    st = odb_link_edge(t->db, txn, &e, row->prop_count ? row->prop : NULL, row->prop_count,
-                       link_flags(t));
-    return st == ODB_OK ? EXIT_FINE : tool_fail(st, "graph import");
-}
-
 static int import_commit(struct tool *t, odb_txn **txn, bool goes_on)
 {
     odb_status st = odb_txn_commit(*txn, NULL);
@@ -671,39 +671,35 @@ int cmd_graph_import(struct tool *t)
 {
     const char *path = t->arg_count ? t->arg[0] : "-";
     FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    struct json_edge *row = calloc(1, sizeof *row);
     uint64_t line_no = 0, count = 0, batch = t->batch ? t->batch : IMPORT_ROW;
     odb_txn *txn = NULL;
     char *line = NULL;
-    size_t room = 0, column;
+    size_t room = 0;
     ssize_t n;
     int code = EXIT_FINE;
     odb_status st;
 
-    if (!in || !row) {
+    if (!in) {
         fprintf(stderr, "odb: cannot read '%s': %s\n", path, strerror(errno));
-        free(row);
         return EXIT_OTHER;
     }
     st = odb_txn_begin(t->db, NULL, &txn);
     if (st != ODB_OK)
         code = tool_fail(st, "graph import");
     while (code == EXIT_FINE && (n = getline(&line, &room, in)) >= 0) {
-        const char *wrong;
-
         line_no++;
         if (n > 0 && line[n - 1] == '\n')
             n--;
         if (n == 0)
             continue;
-        wrong = json_parse_edge(odb_bytes(line, (size_t)n), row, &column);
-        if (wrong) {
-            fprintf(stderr, "odb: %s, line %llu, column %zu: %s\n", path,
-                    (unsigned long long)line_no, column, wrong);
+        st = odb_link_json(t->db, txn, odb_bytes(line, (size_t)n), link_flags(t), NULL);
+        if (st == ODB_INVALID) {
+            fprintf(stderr, "odb: %s, line %llu: %s\n", path, (unsigned long long)line_no,
+                    odb_error_text());
             code = EXIT_INPUT;
-            break;
+        } else if (st != ODB_OK) {
+            code = tool_fail(st, "graph import");
         }
-        code = import_line(t, txn, row);
         if (code == EXIT_FINE && ++count % batch == 0)
             code = import_commit(t, &txn, true);
     }
@@ -712,8 +708,6 @@ int cmd_graph_import(struct tool *t)
     if (code == EXIT_FINE)
         printf(t->is_json ? "{\"edges\":%llu}\n" : "%llu edges\n", (unsigned long long)count);
     odb_txn_free(txn);
-    json_edge_free(row);
-    free(row);
     free(line);
     if (in != stdin)
         (void)fclose(in);
@@ -735,7 +729,7 @@ int cmd_graph_export(struct tool *t)
     while (st == ODB_OK) {
         st = odb_edge_iter_next(it, &e);
         if (st == ODB_OK)
-            print_edge(t, &e);
+            st = print_edge(t, &e);
     }
     odb_edge_iter_free(it);
     bytes_free(&prefix);

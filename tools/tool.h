@@ -180,26 +180,6 @@ struct json_row {
 /* Parse one object; strict. NULL: fine; else what is wrong, and *at says in which column. */
 const char *json_parse_row(odb_slice line, struct json_row *out, size_t *at);
 void json_row_free(struct json_row *r);
-
-#if ODB_HAS_GRAPH
-/* One line of odb graph import and export: an edge. */
-struct json_edge {
-    bool has_from, has_rel, has_to, has_weight, has_time, has_props;
-    struct bytes from, rel, to;
-    double weight;
-    int64_t time_us;
-    odb_prop prop[TOOL_PROPS]; /* names and texts lie in `text` */
-    uint32_t prop_count;
-    struct bytes text[2 * TOOL_PROPS];
-};
-
-const char *json_parse_edge(odb_slice line, struct json_edge *out, size_t *at);
-void json_edge_free(struct json_edge *e);
-/* Append a value: a text, number, true, false, null; bytes as {"base64":"..."}, JSON as {"json":"..."}. */
-void json_add_value(struct bytes *out, const odb_prop_value *v);
-/* Append the shortest digits that give `v` again. */
-void json_add_real(struct bytes *out, double v);
-#endif
 /* Append a string in quotes; bytes that are not UTF-8 must not come here. */
 void json_add_string(struct bytes *out, odb_slice s);
 /* Append `"name":"..."`, or `"name64":"..."` for bytes that are not UTF-8. */

@@ -435,6 +435,55 @@ static void iterator_sees_one_moment(void **state)
     expect_sound(f, 1);
 }
 
+/* ---- as JSON ---- */
+
+static void edges_go_out_and_in_as_json(void **state)
+{
+    static const char *const same[] = {
+        "{\"from\":\"a\",\"rel\":\"r\",\"to\":\"b\",\"weight\":0.8,\"time\":-5}",
+        "{\"from64\":\"AP8=\",\"rel\":\"r\",\"to64\":\"/"
+        "w==\",\"weight\":-0.25,\"time\":7,\"props\":"
+        "{\"b\":{\"base64\":\"AAE=\"},\"f\":1.0,\"i\":1,\"j\":[1,{\"x\":null}],\"n\":null,\"t\":"
+        "\"\\u0001\\\"\"}}",
+    };
+    static const char *const wrong[] = {
+        "",
+        "[]",
+        "{}",
+        "{\"from\":\"a\",\"rel\":\"r\"}",
+        "{\"from\":\"a\",\"from64\":\"AAA=\",\"rel\":\"r\",\"to\":\"b\"}",
+        "{\"from\":1,\"rel\":\"r\",\"to\":\"b\"}",
+        "{\"from\":\"a\",\"rel\":\"r\",\"to\":\"b\",\"weight\":\"1\"}",
+        "{\"from\":\"a\",\"rel\":\"r\",\"to\":\"b\",\"weight\":1e300}",
+        "{\"from\":\"a\",\"rel\":\"r\",\"to\":\"b\",\"time\":1.5}",
+        "{\"from\":\"a\",\"rel\":\"r\",\"to\":\"b\",\"other\":1}",
+        "{\"from\":\"a\",\"rel\":\"r\",\"to\":\"b\",\"props\":1}",
+        "{\"from\":\"\",\"rel\":\"r\",\"to\":\"b\"}",
+        "{\"from\":\"a\",\"rel\":\"r\",\"to64\":\"?\"}",
+    };
+    struct fixture *f = *state;
+    odb_edge_iter *it = NULL;
+    char text[400];
+    odb_edge e;
+
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_status(odb_link_json(f->db, NULL, odb_s(wrong[i]), 0, NULL), ODB_INVALID);
+    expect_sound(f, 0);
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
+        assert_ok(odb_link_json(f->db, NULL, odb_s(same[i]), 0, NULL));
+    assert_ok(odb_edge_iter_all(odb_now(f->db), odb_bytes(NULL, 0), NULL, &it));
+    for (size_t i = 2; i-- > 0;) {
+        size_t len = 0;
+
+        assert_ok(odb_edge_iter_next(it, &e));
+        assert_ok(odb_edge_to_json(&e, NULL, 0, &len));
+        assert_int_equal(len, strlen(same[i]));
+        assert_ok(odb_edge_to_json(&e, text, sizeof text, &len));
+        assert_memory_equal(text, same[i], len);
+    }
+    odb_edge_iter_free(it);
+}
+
 /* ---- walks and their limits ---- */
 
 /* 0 -> 1..10, each of those -> ten of its own; weights rise. */
@@ -905,6 +954,7 @@ int main(void)
         BOTH(all_edges_are_read_page_by_page),
         BOTH(iterator_resumes_in_another_one),
         BOTH(iterator_sees_one_moment),
+        BOTH(edges_go_out_and_in_as_json),
         BOTH(walk_keeps_its_limits_and_says_so),
         BOTH(heaviest_edges_are_followed),
         BOTH(visitor_sees_all_and_may_turn_back_or_stop),

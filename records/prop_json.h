@@ -1,0 +1,37 @@
+/* records/prop_json.h -- properties as JSON, for records and edges; records/odb_record_json.h tells the
+ * form. */
+#ifndef ODB_RECORDS_PROP_JSON_H
+#define ODB_RECORDS_PROP_JSON_H
+
+#include "records/json.h"
+#include "records/props.h"
+
+/* ---- writing: each appends to `b` ---- */
+
+/* ODB_CORRUPT: a text that is no UTF-8, a JSON property that is no JSON. ODB_NOMEM. */
+ODB_MUST_CHECK odb_status prop_json_add_value(struct buf *b, const odb_prop_value *v);
+/* `,"props":{...}`. The same. */
+ODB_MUST_CHECK odb_status prop_json_add_props(struct buf *b, const struct rec_props *props);
+/* `"name":"..."`, or `"name64":"..."` for what is no text. ODB_NOMEM. */
+ODB_MUST_CHECK odb_status prop_json_add_name(struct buf *b, const char *name, odb_slice s);
+/* ---- reading ---- */
+
+struct prop_reader {
+    struct json_doc doc;
+    struct buf bytes; /* what base64 became; doc.text.size are reserved, so that it does not move */
+    const char *what; /* with ODB_INVALID: what is wrong ... */
+    size_t at;        /* ... and at which byte */
+};
+
+/* Note what is wrong with a node; ODB_INVALID. */
+odb_status prop_json_fault(struct prop_reader *r, const struct json_node *n, const char *what);
+ODB_MUST_CHECK odb_status prop_json_take_base64(struct prop_reader *r, const struct json_node *n,
+                                                odb_slice *out);
+ODB_MUST_CHECK odb_status prop_json_take_value(struct prop_reader *r, const struct json_node *n,
+                                               odb_prop_value *out);
+/* The members of `object`, as an array in place of *out (to be freed by the caller, on any status). */
+ODB_MUST_CHECK odb_status prop_json_take_props(struct prop_reader *r,
+                                               const struct json_node *object, odb_prop **out,
+                                               size_t *count);
+
+#endif
