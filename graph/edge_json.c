@@ -87,8 +87,8 @@ struct edge_reader {
 };
 
 /* `name`, or `name`64. False: it is another member. */
-static bool take_name(struct edge_reader *r, const struct json_node *n, const char *name, bool *has,
-                      odb_slice *out, odb_status *st)
+static bool take_edge_name(struct edge_reader *r, const struct json_node *n, const char *name,
+                           bool *has, odb_slice *out, odb_status *st)
 {
     size_t len = strlen(name);
     bool is_64 = n->name.size == len + 2 && memcmp((const char *)n->name.data + len, "64", 2) == 0;
@@ -112,9 +112,9 @@ static odb_status edge_member(struct edge_reader *r, const struct json_node *n)
     odb_edge *e = &r->edge;
     odb_status st = ODB_OK;
 
-    if (take_name(r, n, "from", &r->has_from, &e->from, &st) ||
-        take_name(r, n, "rel", &r->has_rel, &e->rel, &st) ||
-        take_name(r, n, "to", &r->has_to, &e->to, &st))
+    if (take_edge_name(r, n, "from", &r->has_from, &e->from, &st) ||
+        take_edge_name(r, n, "rel", &r->has_rel, &e->rel, &st) ||
+        take_edge_name(r, n, "to", &r->has_to, &e->to, &st))
         return st;
     if (odb_slice_equal(n->name, odb_s("props")))
         return prop_json_take_props(&r->in, n, &r->props, &r->prop_count);
