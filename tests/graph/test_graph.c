@@ -103,8 +103,8 @@ static void keep_upsert_and_new_do_as_they_say(void **state)
     e = *one.edge;
     e.to = odb_s("c");
     assert_ok(odb_link_edge(f->db, NULL, &e, NULL, 0, ODB_LINK_UPSERT));
-    odb_edge_list_release(&one);
-    assert_ok(odb_edge_get(odb_now(f->db), e.from, e.rel, e.to, &one));
+    odb_edge_list_release(&one); /* and with it what `e` lent */
+    assert_ok(odb_edge_get(odb_now(f->db), odb_s("a"), odb_s("r"), odb_s("c"), &one));
     assert_int_equal(odb_edge_prop_count(one.edge), 1);
     odb_edge_list_release(&one);
     e = odb_edge_of(odb_s("a"), odb_s("r"), odb_s("b"));
