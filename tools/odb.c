@@ -298,6 +298,25 @@ static int show_help(const struct command *c)
     return EXIT_FINE;
 }
 
+/* The commands of a group ("graph"), as `odb graph --help` tells them. False: there is no such group. */
+static bool show_group(const char *group)
+{
+    size_t len = strlen(group);
+    bool is_any = false;
+
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strncmp(commands[i].name, group, len) != 0 || commands[i].name[len] != ' ')
+            continue;
+        if (!is_any)
+            printf("Usage: odb %s COMMAND [OPTIONS] DIR [ARGUMENTS]\n\nCommands\n", group);
+        printf("  %-17s %s\n", commands[i].name, commands[i].summary);
+        is_any = true;
+    }
+    if (is_any)
+        printf("\n%s\n  odb %s COMMAND --help has examples for each\n", general_options, group);
+    return is_any;
+}
+
 /* ---- failures ---- */
 
 int tool_usage(const char *fmt, ...)
@@ -606,9 +625,14 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "help") == 0) {
         c = find_command(argc - 2, argv + 2, &words);
+        if (argc == 3 && !c && show_group(argv[2]))
+            return EXIT_FINE;
         return argc > 2 && !c ? complain_command(argc - 2, argv + 2) : show_help(c);
     }
     c = find_command(argc - 1, argv + 1, &words);
+    if (!c && argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0) &&
+        show_group(argv[1]))
+        return EXIT_FINE;
     if (!c)
         return complain_command(argc - 1, argv + 1);
     (void)setlocale(LC_CTYPE, "");
