@@ -45,6 +45,10 @@ says() {
 
 # ---- help and usage ----
 expect 0 --help; says "Exit codes"; says "A first walk"
+for g in graph record vector; do
+    expect 0 "$g" --help; says "Usage: odb $g COMMAND"; says "odb $g COMMAND --help"
+    expect 0 help "$g"; says "Usage: odb $g COMMAND"
+done
 expect 0 --version; says "odb 0."
 for c in put get delete exists scan batch load dump cf stats tree compact flush verify; do
     expect 0 "$c" --help; says "Usage: odb $c"; says "odb $c "
