@@ -327,7 +327,9 @@ static bool below_lower(const struct lsm_iter *it, const struct entry *e)
 static bool keep_key(struct lsm_iter *it, const void *key, size_t len)
 {
     it->key.len = 0;
-    if (ODB_UNLIKELY(buf_append(&it->key, key, len) != ODB_OK))
+    /* An empty key, too, has its place: without one it would pass for none. */
+    if (ODB_UNLIKELY(buf_reserve(&it->key, len + 1) != ODB_OK ||
+                     buf_append(&it->key, key, len) != ODB_OK))
         return stand_nowhere(it, ODB_NOMEM);
     return true;
 }

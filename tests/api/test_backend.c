@@ -449,6 +449,25 @@ static void a_walk_can_turn_round(void **state)
     odb_iter_free(it);
 }
 
+/* The delete lies alone in its source, the put that it hides in another. */
+static void a_deleted_empty_key_does_not_come_back(void **state)
+{
+    struct fixture *f = *state;
+    odb_iter *it;
+
+    assert_ok(odb_put(f->db, NULL, odb_bytes("", 0), odb_s("old"), NULL));
+    assert_ok(odb_put(f->db, NULL, odb_s("k"), odb_s("v"), NULL));
+    assert_ok(odb_flush(f->db, NULL));
+    assert_ok(odb_delete(f->db, NULL, odb_bytes("", 0), NULL));
+    assert_ok(odb_iter_new(odb_now(f->db), NULL, NULL, &it));
+    assert_true(odb_iter_first(it));
+    assert_true(odb_slice_equal(odb_iter_key(it), odb_s("k")));
+    assert_false(odb_iter_prev(it));
+    assert_true(odb_iter_seek(it, odb_bytes("", 0)));
+    assert_true(odb_slice_equal(odb_iter_key(it), odb_s("k")));
+    odb_iter_free(it);
+}
+
 static void an_iterator_keeps_its_moment_until_refreshed(void **state)
 {
     struct fixture *f = *state;
@@ -868,6 +887,7 @@ int main(void)
         BOTH(a_prefix_of_the_highest_bytes_has_no_end),
         BOTH(a_seek_lands_on_the_nearest_key),
         BOTH(a_walk_can_turn_round),
+        BOTH(a_deleted_empty_key_does_not_come_back),
         BOTH(an_iterator_keeps_its_moment_until_refreshed),
         BOTH(a_key_beyond_the_limit_still_has_a_place_in_the_order),
         BOTH(a_transaction_reads_its_own_writes),
