@@ -343,6 +343,8 @@ static bool circle_break(struct lock_table *t, struct locker *l)
 /* ---- the calls ---- */
 
 static odb_status lock_wait(struct lock_table *t, struct locker *l, struct lock_request *r,
+                            uint64_t wait_ns) ODB_REQUIRES(t->lock);
+static odb_status lock_wait(struct lock_table *t, struct locker *l, struct lock_request *r,
                             uint64_t wait_ns)
 {
     uint64_t now = os_now_ns(os_posix()),
@@ -371,6 +373,8 @@ static odb_status lock_wait(struct lock_table *t, struct locker *l, struct lock_
     return ODB_TIMEOUT;
 }
 
+static odb_status lock_request(struct lock_table *t, struct locker *l, struct lock_request *r,
+                               uint64_t wait_ns) ODB_REQUIRES(t->lock);
 static odb_status lock_request(struct lock_table *t, struct locker *l, struct lock_request *r,
                                uint64_t wait_ns)
 {

@@ -55,7 +55,7 @@ void claims_add_all(struct claims *c, const odb_claim *claim, size_t count)
 
     for (; i < count && !claim[i].is_range; i++)
         claims_add(c, claims_hash(claim[i].family, claim[i].lower), claim[i].since);
-    c->range = claim + i;
+    c->range = count ? claim + i : NULL;
     c->range_count = count - i;
     for (; i < count; i++)
         if (claim[i].since < c->oldest)

@@ -122,7 +122,7 @@ static void audit_report(struct audit *a, enum odb_graph_problem problem, bool i
     }
     if (!a->check->problem)
         a->is_stopped = true;
-    else if (!a->check->problem(a->check->arg, problem, family_of[is_in], key))
+    else if (!a->check->problem(a->check->arg, (int)problem, family_of[is_in], key))
         a->is_stopped = true;
 }
 

@@ -288,13 +288,14 @@ static uint32_t range_of(const uint64_t *fence, uint32_t count, uint64_t prefix)
 uint32_t memtable_load_split(struct memtable_load *l, uint32_t want)
 {
     uint32_t at[MEMTABLE_LOAD_PARTS + 1] = {0}, fences = 0;
-    struct memtable_rank *to = l->rank + l->cap;
     uint64_t fence[MEMTABLE_LOAD_PARTS];
+    struct memtable_rank *to;
 
     assert(!l->is_split);
     l->is_split = true;
     if (l->count == 0)
         return 0;
+    to = l->rank + l->cap;
     rank_stale(l);
     if (want > MEMTABLE_LOAD_PARTS)
         want = MEMTABLE_LOAD_PARTS;

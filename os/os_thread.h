@@ -19,12 +19,14 @@
 #define ODB_ACQUIRE(lock)  __attribute__((acquire_capability(lock)))
 #define ODB_RELEASE(lock)  __attribute__((release_capability(lock)))
 #define ODB_REQUIRES(lock) __attribute__((requires_capability(lock)))
+#define ODB_TRIES(lock)    __attribute__((try_acquire_capability(true, lock)))
 #define ODB_UNCHECKED      __attribute__((no_thread_safety_analysis))
 #else
 #define ODB_CAPABILITY
 #define ODB_ACQUIRE(lock)
 #define ODB_RELEASE(lock)
 #define ODB_REQUIRES(lock)
+#define ODB_TRIES(lock)
 #define ODB_UNCHECKED
 #endif
 
@@ -98,7 +100,7 @@ struct os_cond {
 void os_mutex_init(struct os_mutex *m, enum lock_rank rank);
 void os_mutex_destroy(struct os_mutex *m);
 void os_mutex_lock(struct os_mutex *m) ODB_ACQUIRE(*m);
-bool os_mutex_trylock(struct os_mutex *m) ODB_UNCHECKED;
+bool os_mutex_trylock(struct os_mutex *m) ODB_TRIES(*m);
 void os_mutex_unlock(struct os_mutex *m) ODB_RELEASE(*m);
 /* For assert() only: debug builds answer truthfully, release builds say true. */
 bool os_mutex_held(const struct os_mutex *m);

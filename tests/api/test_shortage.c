@@ -107,7 +107,7 @@ static odb_status use_transactions(odb_db *db)
     if (st == ODB_OK)
         st = odb_txn_rollback_to(t, save);
     for (int i = 0; i < 20 && st == ODB_OK; i++)
-        st = odb_txn_put(t, NULL, odb_bytes("abcdefghijklmnopqrst" + i, 1), odb_s("v"));
+        st = odb_txn_put(t, NULL, odb_bytes(&"abcdefghijklmnopqrst"[i], 1), odb_s("v"));
     if (st == ODB_OK)
         st = odb_txn_prepare(t, "p", NULL);
     if (st == ODB_OK) {

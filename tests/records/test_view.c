@@ -26,7 +26,7 @@ static odb_status open_exact(const void *bytes, size_t len, struct rec_view *out
     st = rec_view_open(odb_bytes(copy, len), out, &what, &off);
     assert_true(off <= len);
     if (st == ODB_OK) { /* what was let in can be read */
-        volatile unsigned sum = 0;
+        uint32_t sum = 0;
 
         for (uint32_t i = 0; i < out->field_count; i++) {
             uint32_t id, type;
@@ -38,6 +38,7 @@ static odb_status open_exact(const void *bytes, size_t len, struct rec_view *out
                 sum += ((const uint8_t *)s.data)[j];
             (void)rec_view_field(out, id, &v);
         }
+        assert_true(sum <= len * 255);
     } else {
         assert_non_null(what);
         assert_true(st == ODB_CORRUPT || st == ODB_VERSION);
