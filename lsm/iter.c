@@ -535,7 +535,8 @@ static bool go_forward_from(struct lsm_iter *it, odb_slice key, uint64_t trailer
 {
     it->status = ODB_OK;
     it->hidden = odb_bytes(NULL, 0);
-    it->sought = trailer == UINT64_MAX ? odb_bytes(NULL, 0) : key;
+    it->sought =
+        trailer == UINT64_MAX ? odb_bytes(NULL, 0) : odb_bytes(key.size ? key.data : "", key.size);
     (void)merge_seek(&it->merge, key, trailer);
     return settle_forward(it);
 }

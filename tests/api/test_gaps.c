@@ -225,6 +225,38 @@ static void a_stretch_is_dead_for_its_own_time_only(void **state)
     odb_snapshot_free(dead);
 }
 
+/* The key without bytes is the easiest to take for none. */
+static void the_empty_key_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    odb_slice none = odb_bytes(NULL, 0);
+    odb_snapshot *dead;
+    char key[16];
+    odb_iter *it;
+
+    assert_ok(odb_put(f->db, NULL, none, odb_s("here"), NULL));
+    assert_ok(odb_delete(f->db, NULL, none, NULL));
+    for (unsigned n = 0; n < 100; n++) {
+        assert_ok(odb_put(f->db, NULL, key_of(n, key), odb_s("here"), NULL));
+        assert_ok(odb_delete(f->db, NULL, key_of(n, key), NULL));
+    }
+    assert_ok(odb_snapshot_new(f->db, &dead));
+    assert_ok(odb_put(f->db, NULL, none, odb_s("again"), NULL));
+    for (int round = 0; round < 3; round++) {
+        assert_ok(odb_iter_new(odb_asof(dead), NULL, NULL, &it));
+        assert_false(odb_iter_seek(it, none));
+        assert_false(odb_iter_last(it));
+        odb_iter_free(it);
+        assert_ok(odb_iter_new(odb_now(f->db), NULL, NULL, &it));
+        assert_true(odb_iter_seek(it, none));
+        assert_slice(odb_iter_key(it), "");
+        assert_true(odb_iter_last(it));
+        assert_slice(odb_iter_value(it), "again");
+        odb_iter_free(it);
+    }
+    odb_snapshot_free(dead);
+}
+
 /* ---- a put beside walks ---- */
 
 #define WRITERS 2
@@ -383,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(walks_see_every_living_key),
         BOTH(a_stretch_is_dead_for_its_own_time_only),
+        BOTH(the_empty_key_comes_back),
         BOTH(a_put_is_seen_by_walks_that_begin_after_it),
         cmocka_unit_test_setup_teardown(a_second_seek_does_not_walk_over_the_dead, fixture_lsm,
                                         fixture_close),

@@ -196,6 +196,8 @@ static void write_one(struct world *w, const char *key, const char *value)
     assert_int_equal(memtable_reserve(m, memtable_entry_bytes(k.size, val.size), 1, &room), ODB_OK);
     memtable_insert(m, &room, memtable_prepare(&room, k, val),
                     trailer_make(v.seq, value ? KIND_PUT : KIND_DELETE));
+    if (value)
+        lsm_note_put(w->tree, k);
     w->seq = v.seq; /* visible from here on */
     memtable_return(m, &room);
     epoch_leave(g);
