@@ -50,7 +50,8 @@ struct sst_index {
 
 /* Decode an index whose blocks fill the file from `begin` to `end`. NULL when it is sound, else what
  * is wrong with it; index_no_memory when memory ran out. The index owns copies of everything. */
-const char *index_open(odb_slice bytes, uint64_t begin, uint64_t end, struct sst_index *out);
+ODB_COLD const char *index_open(odb_slice bytes, uint64_t begin, uint64_t end,
+                                struct sst_index *out);
 extern const char index_no_memory[];
 void index_release(struct sst_index *x);
 

@@ -142,8 +142,8 @@ static odb_status table_check_identity(struct sst_table *t, const struct table_i
 }
 
 /* Read, check and unpack a section into fresh memory, the caller's to free. */
-static odb_status table_read_section(const struct sst_table *t, uint64_t off, uint64_t end,
-                                     uint8_t **out, size_t *out_len)
+static ODB_COLD odb_status table_read_section(const struct sst_table *t, uint64_t off, uint64_t end,
+                                              uint8_t **out, size_t *out_len)
 {
     uint64_t len = end - off;
     uint8_t *stored = NULL, *raw = NULL;

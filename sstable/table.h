@@ -46,8 +46,8 @@ struct table_identity {
 /* Open and check header, footer, index and filter. The caller owns the one reference, and the table
  * is charged to `cache`. ODB_CORRUPT (a missing file too: somebody names it), ODB_VERSION, ODB_IO,
  * ODB_NOMEM, ODB_LIMIT. */
-ODB_MUST_CHECK odb_status table_open(struct os_dir *dir, const struct table_identity *id,
-                                     struct sst_cache *cache, struct sst_table **out);
+ODB_COLD ODB_MUST_CHECK odb_status table_open(struct os_dir *dir, const struct table_identity *id,
+                                              struct sst_cache *cache, struct sst_table **out);
 /* The last one frees the table and empties its slots. No lock of RANK_CACHE or above. */
 void table_unref(struct sst_table *t);
 

@@ -59,8 +59,8 @@ struct wal_options {
  * What the log held before `first_lsn` must be durable elsewhere before the first append: the records
  * that replay found in the ring are in no segment, and appends overwrite them. A ring of another size
  * is replaced here already. */
-ODB_MUST_CHECK odb_status wal_open(const struct wal_options *opt, uint64_t first_lsn,
-                                   uint64_t next_seq, struct wal **out);
+ODB_COLD ODB_MUST_CHECK odb_status wal_open(const struct wal_options *opt, uint64_t first_lsn,
+                                            uint64_t next_seq, struct wal **out);
 /* Drain, cut the segment to its length, sync, close. Returns the first error of the log's life; after
  * one the files stay as they are, for replay to judge. Frees `w` in any case; NULL is fine. */
 odb_status wal_close(struct wal *w);
