@@ -211,6 +211,12 @@ static void get_group(struct lsm_tree *t, const struct lsm_view *v, const odb_sl
     for (size_t i = 0; i < n; i++) /* blocks */
         if (!member[i].is_done && !member[i].look.is_cut)
             sst_probe_block(&member[i].probe, keys[i], trailer);
+        else
+            member[i].probe.frame = NULL;
+    for (size_t i = 0; i < n; i++)
+        sst_probe_slot(&member[i].probe, member[i].hash);
+    for (size_t i = 0; i < n; i++)
+        sst_probe_row(&member[i].probe, member[i].hash);
     for (size_t i = 0; i < n; i++) { /* rows; values */
         m = &member[i];
         if (m->is_done)

@@ -83,6 +83,11 @@ uint32_t block_seek(const struct block *b, odb_slice key, uint64_t trailer);
  * is none. */
 uint32_t block_find(const struct block *b, odb_slice key, uint64_t hash, uint64_t trailer);
 
+/* Start loading what block_find will look at, in two steps: the slot of the hash table, and, from what it
+ * says, the row with its value. For when other work lies between the steps. */
+void block_send_for_slot(const struct block *b, uint64_t hash);
+void block_send_for_row(const struct block *b, uint64_t hash);
+
 /* Row access in constant time. block_key copies the key into `out` (room for block_key_max bytes)
  * and returns its length. */
 uint32_t block_key(const struct block *b, uint32_t row, uint8_t *out);

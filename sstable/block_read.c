@@ -242,6 +242,32 @@ uint32_t block_find(const struct block *b, odb_slice key, uint64_t hash, uint64_
     return block_find_sorted(b, key, &w, trailer); /* an older version, or none */
 }
 
+void block_send_for_slot(const struct block *b, uint64_t hash)
+{
+    if (b->hash_width)
+        ODB_PREFETCH(b->hash + (size_t)b->hash_width * ((uint32_t)hash & b->hash_mask));
+}
+
+void block_send_for_row(const struct block *b, uint64_t hash)
+{
+    uint32_t slot = (uint32_t)hash & b->hash_mask, row;
+
+    if (!b->hash_width)
+        return;
+    row = b->hash_width == 1 ? b->hash[slot] : get_u16(b->hash + 2 * (size_t)slot);
+    if (row >= b->count)
+        return;
+    ODB_PREFETCH(b->prefix + 8 * (size_t)row);
+    if (b->trailer.width)
+        ODB_PREFETCH(b->trailer.rest + (size_t)row * b->trailer.width);
+    if (b->value_end.width == 0) {
+        ODB_PREFETCH(b->values + block_start_at(&b->value_end, row));
+        ODB_PREFETCH(b->values + block_end_at(&b->value_end, row) - 1);
+    } else {
+        ODB_PREFETCH(b->value_end.rest + (size_t)row * b->value_end.width);
+    }
+}
+
 /* ---- decoding ---- */
 
 /* Copy in steps of 16 bytes, up to 15 more than asked for: both sides must have room. */

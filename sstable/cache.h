@@ -66,6 +66,15 @@ static inline void sst_frame_prefetch(const struct sst_frame *f)
         ODB_PREFETCH(p + off);
 }
 
+/* The fields alone: for who comes back before looking further. */
+static inline void sst_frame_prefetch_fields(const struct sst_frame *f)
+{
+    const char *p = (const char *)f;
+
+    for (size_t off = 0; off < sizeof f->is_used + sizeof f->refs + sizeof f->block; off += 64)
+        ODB_PREFETCH(p + off);
+}
+
 /* A frame was read: keep it a while longer. Writes only when there is news. */
 static inline void sst_frame_touch(struct sst_frame *f)
 {

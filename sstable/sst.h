@@ -120,7 +120,9 @@ ODB_MUST_CHECK odb_status sst_get(struct sst_store *s, struct sst_ref *ref, odb_
  *
  *     sst_prefetch     the filter's line
  *     sst_probe_begin  half of the index            sst_probe_excludes   the filter
- *     sst_probe_block  the rest of the index, the block
+ *     sst_probe_block  the rest of the index, the fields of the block
+ *     sst_probe_slot   a slot of its hash table
+ *     sst_probe_row    the row
  *     sst_probe_get    as sst_get
  */
 struct sst_probe {
@@ -134,6 +136,8 @@ void sst_probe_begin(const struct sst_ref *ref, odb_slice key, struct sst_probe 
 /* True: the key is surely not in this table (and that is counted). */
 bool sst_probe_excludes(struct sst_store *s, const struct sst_ref *ref, uint64_t hash);
 void sst_probe_block(struct sst_probe *p, odb_slice key, uint64_t trailer);
+void sst_probe_slot(const struct sst_probe *p, uint64_t hash);
+void sst_probe_row(const struct sst_probe *p, uint64_t hash);
 /* Without asking the filter. */
 ODB_MUST_CHECK odb_status sst_probe_get(struct sst_store *s, struct sst_ref *ref,
                                         struct sst_probe *p, odb_slice key, uint64_t hash,

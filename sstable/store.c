@@ -367,7 +367,19 @@ void sst_probe_block(struct sst_probe *p, odb_slice key, uint64_t trailer)
     no = index_end(&p->table->index, &p->step, key, trailer);
     p->frame = atomic_load_explicit(&p->table->slot[no].frame, memory_order_acquire);
     if (p->frame)
-        sst_frame_prefetch(p->frame);
+        sst_frame_prefetch_fields(p->frame);
+}
+
+void sst_probe_slot(const struct sst_probe *p, uint64_t hash)
+{
+    if (p->frame)
+        block_send_for_slot(&p->frame->block, hash);
+}
+
+void sst_probe_row(const struct sst_probe *p, uint64_t hash)
+{
+    if (p->frame)
+        block_send_for_row(&p->frame->block, hash);
 }
 
 /* Look for the key in its block. */
@@ -416,8 +428,12 @@ static odb_status store_get_slow(struct sst_store *s, struct sst_ref *ref, odb_s
 odb_status sst_probe_get(struct sst_store *s, struct sst_ref *ref, struct sst_probe *p,
                          odb_slice key, uint64_t hash, uint64_t trailer, struct sst_hit *out)
 {
-    if (!p->frame)
+    if (!p->frame) {
         sst_probe_block(p, key, trailer);
+        if (ODB_LIKELY(p->frame != NULL))
+            sst_frame_prefetch(
+                p->frame); /* no other work to do meanwhile: all of its head at once */
+    }
     if (ODB_UNLIKELY(!p->frame))
         return store_get_slow(s, ref, key, hash, trailer, out);
     store_note_used(p->table);
