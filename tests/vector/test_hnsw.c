@@ -167,12 +167,13 @@ static void every_kernel_and_form_finds_the_nearest(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         for (int form = 0; form < 3; form++) {
-            struct data *d = data_new(42, DIM);
+            struct data *d;
             struct graph g;
             double recall;
 
             if (!vec_kernel_named(names[i]))
                 continue;
+            d = data_new(42, DIM);
             graph_open(&g, VEC_L2, (enum vec_form)form, 1800, names[i]);
             for (uint32_t slot = 0; slot < 1800; slot++)
                 graph_link(&g, graph_place(&g, slot, d));
