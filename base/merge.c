@@ -35,7 +35,8 @@
 #define MERGE_NOBODY UINT32_MAX
 #define MERGE_STREAK 2 /* wins in a row before looking ahead pays */
 
-odb_status merge_init(struct merge *m, struct cursor **cursors, uint32_t count, size_t skip)
+ODB_COLD odb_status merge_init(struct merge *m, struct cursor **cursors, uint32_t count,
+                               size_t skip)
 {
     struct merge_source *source = mem_array(count, sizeof *source);
     uint32_t *lost = mem_array(count, sizeof *lost);
@@ -295,7 +296,7 @@ bool merge_first(struct merge *m)
     return merge_start(m);
 }
 
-bool merge_last(struct merge *m)
+ODB_COLD bool merge_last(struct merge *m)
 {
     m->is_backward = true;
     for (uint32_t i = 0; i < m->count; i++)

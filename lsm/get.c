@@ -120,8 +120,9 @@ static odb_status get_from_tables(struct lsm_tree *t, const struct lookup *k, ui
 }
 
 /* More tables than a lookup holds (a level 0 that has piled up): one after the other. */
-static odb_status get_from_many(struct lsm_tree *t, const struct lsm_version *v, odb_slice key,
-                                uint64_t hash, uint64_t trailer, struct lsm_value *out)
+static ODB_COLD odb_status get_from_many(struct lsm_tree *t, const struct lsm_version *v,
+                                         odb_slice key, uint64_t hash, uint64_t trailer,
+                                         struct lsm_value *out)
 {
     odb_status st = ODB_AGAIN;
 
@@ -241,7 +242,7 @@ void lsm_multiget(struct lsm_tree *t, const struct lsm_view *v, const odb_slice 
     }
 }
 
-odb_status lsm_written_since(const struct lsm_view *v, odb_slice key, uint64_t since)
+ODB_COLD odb_status lsm_written_since(const struct lsm_view *v, odb_slice key, uint64_t since)
 {
     struct entry e;
 

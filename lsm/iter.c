@@ -85,8 +85,8 @@ static bool file_in_range(const struct lsm_file *f, const struct lsm_range *r)
 }
 
 /* Which files of a level the range touches. */
-static uint32_t files_in_range(const struct lsm_level *l, const struct lsm_range *r,
-                               uint32_t *first)
+static ODB_COLD uint32_t files_in_range(const struct lsm_level *l, const struct lsm_range *r,
+                                        uint32_t *first)
 {
     uint32_t end = l->count;
 
@@ -283,7 +283,7 @@ void lsm_iter_free(struct lsm_iter *it)
         iter_release(it);
 }
 
-void tree_free_idle_iters(struct lsm_tree *t)
+ODB_COLD void tree_free_idle_iters(struct lsm_tree *t)
 {
     for (unsigned i = 0; i < LSM_IDLE_ITERS; i++)
         mem_free(atomic_exchange_explicit(&t->idle_iter[i], NULL, memory_order_acquire));
@@ -372,7 +372,7 @@ static void dead_begin(struct lsm_iter *it, odb_slice key, bool behind)
 }
 
 /* The stretch is over, at `key`: forward that is not part of it, backward too. */
-static void dead_finish(struct lsm_iter *it, odb_slice key, bool is_backward)
+static ODB_COLD void dead_finish(struct lsm_iter *it, odb_slice key, bool is_backward)
 {
     if (it->dead < DEAD_LEARN || !it->dead_is_certain)
         return;
@@ -409,7 +409,8 @@ static bool dead_is_known(struct lsm_iter *it, odb_slice key, bool is_backward)
 /* ---- forward ---- */
 
 /* Of `n` entries behind the shown one, those below the upper bound. */
-static uint32_t trim_ahead(const struct lsm_iter *it, const struct entry *shown, uint32_t n)
+static ODB_COLD uint32_t trim_ahead(const struct lsm_iter *it, const struct entry *shown,
+                                    uint32_t n)
 {
     uint32_t lo = 0;
 
@@ -484,7 +485,7 @@ static void pass_dead(struct lsm_iter *it, const struct entry *e)
 }
 
 /* On to the end of a dead stretch. False: out of bounds. */
-static bool leap_forward(struct lsm_iter *it)
+static ODB_COLD bool leap_forward(struct lsm_iter *it)
 {
     if (it->has_upper && odb_slice_compare(buf_slice(&it->leap), buf_slice(&it->upper)) >= 0)
         return stand_nowhere(it, ODB_OK);
@@ -561,7 +562,8 @@ bool lsm_iter_seek(struct lsm_iter *it, odb_slice key)
 /* ---- backward ---- */
 
 /* Of `n` entries before the shown one, those at or above the lower bound. */
-static uint32_t trim_behind(const struct lsm_iter *it, const struct entry *shown, uint32_t n)
+static ODB_COLD uint32_t trim_behind(const struct lsm_iter *it, const struct entry *shown,
+                                     uint32_t n)
 {
     uint32_t lo = 0;
 
@@ -628,7 +630,7 @@ static bool collect_versions(struct lsm_iter *it, bool *is_live)
 }
 
 /* On to before a dead stretch. False: out of bounds. */
-static bool leap_backward(struct lsm_iter *it)
+static ODB_COLD bool leap_backward(struct lsm_iter *it)
 {
     if (it->has_lower && odb_slice_compare(buf_slice(&it->leap), buf_slice(&it->lower)) <= 0)
         return stand_nowhere(it, ODB_OK);

@@ -175,7 +175,7 @@ static bool memtable_cursor_first(struct cursor *base)
     return cursor_show_from(c, 0);
 }
 
-static bool memtable_cursor_last(struct cursor *base)
+static ODB_COLD bool memtable_cursor_last(struct cursor *base)
 {
     struct memtable_cursor *c = cursor_self(base);
     struct run_node *n = c->m->head, *next;
@@ -267,7 +267,7 @@ struct cursor *memtable_cursor_init(void *memory, struct memtable *m)
     return &c->base;
 }
 
-odb_status memtable_cursor_new(struct memtable *m, struct cursor **out)
+ODB_COLD odb_status memtable_cursor_new(struct memtable *m, struct cursor **out)
 {
     struct memtable_cursor *c = mem_alloc(sizeof *c);
 

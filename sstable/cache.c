@@ -40,7 +40,7 @@
 
 #define CACHE_HEAP_COST 16 /* what the heap adds to a block of memory, about */
 
-void sst_cache_init(struct sst_cache *c, struct epoch *epoch, size_t budget)
+ODB_COLD void sst_cache_init(struct sst_cache *c, struct epoch *epoch, size_t budget)
 {
     memset((void *)c, 0, sizeof *c);
     c->epoch = epoch;
@@ -48,7 +48,7 @@ void sst_cache_init(struct sst_cache *c, struct epoch *epoch, size_t budget)
     os_mutex_init(&c->lock, RANK_CACHE);
 }
 
-void sst_cache_destroy(struct sst_cache *c)
+ODB_COLD void sst_cache_destroy(struct sst_cache *c)
 {
     assert(!c->hand && atomic_load(&c->retiring) == 0);
     os_mutex_destroy(&c->lock);
@@ -216,7 +216,7 @@ void sst_cache_discharge(struct sst_cache *c, size_t bytes)
     os_mutex_unlock(&c->lock);
 }
 
-void sst_cache_drop(struct sst_cache *c, struct sst_slot *slots, size_t n)
+ODB_COLD void sst_cache_drop(struct sst_cache *c, struct sst_slot *slots, size_t n)
 {
     struct sst_frame *list = NULL;
 
@@ -239,7 +239,7 @@ void sst_cache_drop(struct sst_cache *c, struct sst_slot *slots, size_t n)
     }
 }
 
-void sst_cache_resize(struct sst_cache *c, size_t budget)
+ODB_COLD void sst_cache_resize(struct sst_cache *c, size_t budget)
 {
     struct sst_frame *list;
 

@@ -80,7 +80,7 @@ static void tcur_let_go(struct sst_cursor *c)
 }
 
 /* Block `no` has to come from the file: is this a walk in order? Then have the system read on. */
-static void tcur_read_ahead(struct sst_cursor *c, uint32_t no)
+static ODB_COLD void tcur_read_ahead(struct sst_cursor *c, uint32_t no)
 {
     const struct sst_table *t = c->table;
     uint64_t off = t->index.block_off[no], end = t->footer.filter_off;
@@ -277,7 +277,7 @@ static bool tcur_first(struct cursor *base)
     return tcur_hold(c, 0, false) && tcur_decode(c, 0, false);
 }
 
-static bool tcur_last(struct cursor *base)
+static ODB_COLD bool tcur_last(struct cursor *base)
 {
     struct sst_cursor *c = tcur_own(base);
 
@@ -401,8 +401,8 @@ odb_status sst_cursor_init(void *memory, struct sst_store *s, struct sst_ref *re
     return ODB_OK;
 }
 
-odb_status sst_cursor_new(struct sst_store *s, struct sst_ref *ref, unsigned flags,
-                          struct cursor **out)
+ODB_COLD odb_status sst_cursor_new(struct sst_store *s, struct sst_ref *ref, unsigned flags,
+                                   struct cursor **out)
 {
     struct sst_cursor *c = mem_alloc(sizeof *c);
     odb_status st;

@@ -45,8 +45,8 @@ const char index_no_memory[] = "out of memory";
 
 /* ---- building ---- */
 
-odb_status index_builder_add(struct index_builder *b, odb_slice sep, uint64_t trailer,
-                             uint64_t frame_len)
+ODB_COLD odb_status index_builder_add(struct index_builder *b, odb_slice sep, uint64_t trailer,
+                                      uint64_t frame_len)
 {
     size_t shared = 0, rest;
     uint8_t *p;
@@ -83,7 +83,7 @@ odb_status index_builder_add(struct index_builder *b, odb_slice sep, uint64_t tr
     return ODB_OK;
 }
 
-odb_status index_builder_finish(const struct index_builder *b, struct buf *out)
+ODB_COLD odb_status index_builder_finish(const struct index_builder *b, struct buf *out)
 {
     odb_status st = buf_reserve(out, VARINT_MAX + b->bytes.len);
 
@@ -119,7 +119,7 @@ struct index_sizes {
 };
 
 /* False: malformed. */
-static bool index_next_item(struct dec *d, bool is_first, struct index_item *out)
+static ODB_COLD bool index_next_item(struct dec *d, bool is_first, struct index_item *out)
 {
     uint64_t shared = 0, rest = 0;
 
@@ -139,7 +139,7 @@ static bool index_next_item(struct dec *d, bool is_first, struct index_item *out
     return !d->bad;
 }
 
-static const char *index_measure(struct dec d, uint64_t data_len, struct index_sizes *out)
+static ODB_COLD const char *index_measure(struct dec d, uint64_t data_len, struct index_sizes *out)
 {
     uint64_t count = dec_varint(&d), left = data_len;
     size_t last_len = 0;
@@ -177,7 +177,7 @@ static const char *index_measure(struct dec d, uint64_t data_len, struct index_s
 }
 
 /* Lay out the arrays. False: out of memory. */
-static bool index_allocate(struct sst_index *x, const struct index_sizes *z)
+static ODB_COLD bool index_allocate(struct sst_index *x, const struct index_sizes *z)
 {
     size_t seps = z->count - 1, tops = seps / INDEX_GROUP;
     uint64_t words = (uint64_t)seps + tops + z->count + 1 + (z->has_trailers ? seps : 0);
@@ -210,14 +210,15 @@ static bool index_allocate(struct sst_index *x, const struct index_sizes *z)
 
 /* Whether `item` comes after the separator before it, of which `last` are the bytes from `shared`
  * on. This also makes `shared` exact, as the search relies on. */
-static bool index_item_rises(const struct index_item *item, odb_slice last, uint64_t last_trailer)
+static ODB_COLD bool index_item_rises(const struct index_item *item, odb_slice last,
+                                      uint64_t last_trailer)
 {
     if (item->rest.size == 0)
         return last.size == 0 && item->has_trailer && item->trailer < last_trailer;
     return last.size == 0 || *(const uint8_t *)item->rest.data > *(const uint8_t *)last.data;
 }
 
-static const char *index_fill(struct sst_index *x, struct dec d, uint64_t begin)
+static ODB_COLD const char *index_fill(struct sst_index *x, struct dec d, uint64_t begin)
 {
     uint64_t off = begin, last_trailer = INDEX_ANY;
     uint32_t end = 0, last = 0; /* of the separators laid down so far; where the last one begins */
@@ -268,7 +269,8 @@ static const char *index_fill(struct sst_index *x, struct dec d, uint64_t begin)
     return NULL;
 }
 
-const char *index_open(odb_slice bytes, uint64_t begin, uint64_t end, struct sst_index *out)
+ODB_COLD const char *index_open(odb_slice bytes, uint64_t begin, uint64_t end,
+                                struct sst_index *out)
 {
     struct index_sizes sizes;
     struct sst_index x;
@@ -307,7 +309,7 @@ static int index_compare_rest(const struct sst_index *x, uint32_t i, const uint8
                         x->trailer ? x->trailer[i] : INDEX_ANY, rest, rest_len, trailer);
 }
 
-int index_compare(const struct sst_index *x, uint32_t no, odb_slice key, uint64_t trailer)
+ODB_COLD int index_compare(const struct sst_index *x, uint32_t no, odb_slice key, uint64_t trailer)
 {
     const uint8_t *k = key.data;
     size_t n = key.size < x->common_len ? key.size : x->common_len;

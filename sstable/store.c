@@ -37,7 +37,7 @@ struct store_opening {
     struct store_opening *next;
 };
 
-odb_status sst_store_new(const struct sst_store_options *opt, struct sst_store **out)
+ODB_COLD odb_status sst_store_new(const struct sst_store_options *opt, struct sst_store **out)
 {
     struct sst_store *s = mem_zalloc(1, sizeof *s);
 
@@ -53,7 +53,7 @@ odb_status sst_store_new(const struct sst_store_options *opt, struct sst_store *
     return ODB_OK;
 }
 
-void sst_store_free(struct sst_store *s)
+ODB_COLD void sst_store_free(struct sst_store *s)
 {
     if (!s)
         return;
@@ -70,7 +70,7 @@ void sst_store_free(struct sst_store *s)
     mem_free(s);
 }
 
-void sst_store_counters(const struct sst_store *s, struct sst_counters_sum *out)
+ODB_COLD void sst_store_counters(const struct sst_store *s, struct sst_counters_sum *out)
 {
     uint64_t sum[STORE_COUNTERS] = {0};
 
@@ -95,7 +95,7 @@ size_t sst_store_bytes(const struct sst_store *s)
     return atomic_load_explicit(&s->cache.bytes, memory_order_relaxed);
 }
 
-void sst_store_resize(struct sst_store *s, size_t cache_bytes)
+ODB_COLD void sst_store_resize(struct sst_store *s, size_t cache_bytes)
 {
     sst_cache_resize(&s->cache, cache_bytes);
 }
@@ -168,7 +168,7 @@ static struct sst_table *store_pick_idle(struct sst_store *s, bool force)
 }
 
 /* Close up to `n` idle tables; returns how many were. */
-static uint32_t store_close_idle(struct sst_store *s, uint32_t n, bool force)
+static ODB_COLD uint32_t store_close_idle(struct sst_store *s, uint32_t n, bool force)
 {
     uint32_t closed = 0;
 
@@ -187,7 +187,7 @@ static uint32_t store_close_idle(struct sst_store *s, uint32_t n, bool force)
     return closed;
 }
 
-void sst_ref_drop(struct sst_store *s, struct sst_ref *ref)
+ODB_COLD void sst_ref_drop(struct sst_store *s, struct sst_ref *ref)
 {
     struct sst_table *t;
 
@@ -204,7 +204,7 @@ void sst_ref_drop(struct sst_store *s, struct sst_ref *ref)
 
 /* ---- opening ---- */
 
-static bool store_is_opening(const struct sst_store *s, uint64_t file_no)
+static ODB_COLD bool store_is_opening(const struct sst_store *s, uint64_t file_no)
 {
     for (const struct store_opening *o = s->opening; o; o = o->next)
         if (o->file_no == file_no)
@@ -213,8 +213,8 @@ static bool store_is_opening(const struct sst_store *s, uint64_t file_no)
 }
 
 /* The file work, without the lock. */
-static odb_status store_open_file(struct sst_store *s, const struct sst_ref *ref,
-                                  struct sst_table **out)
+static ODB_COLD odb_status store_open_file(struct sst_store *s, const struct sst_ref *ref,
+                                           struct sst_table **out)
 {
     struct table_identity id = {s->opt.db_id, ref->file_no, ref->size, ref->check};
     odb_status st = table_open(s->opt.dir, &id, &s->cache, out);
@@ -225,7 +225,8 @@ static odb_status store_open_file(struct sst_store *s, const struct sst_ref *ref
 }
 
 /* The slow half of store_table. */
-static odb_status store_open(struct sst_store *s, struct sst_ref *ref, struct sst_table **out)
+static ODB_COLD odb_status store_open(struct sst_store *s, struct sst_ref *ref,
+                                      struct sst_table **out)
 {
     struct store_opening mine = {ref->file_no, NULL}, **at;
     struct sst_table *t;
@@ -466,7 +467,7 @@ void sst_unpin(struct sst_frame *frame)
     sst_frame_unpin(frame);
 }
 
-uint64_t sst_offset_of(struct sst_store *s, struct sst_ref *ref, odb_slice key)
+ODB_COLD uint64_t sst_offset_of(struct sst_store *s, struct sst_ref *ref, odb_slice key)
 {
     struct epoch_guard g = epoch_enter(s->opt.epoch);
     struct sst_table *t;

@@ -31,7 +31,7 @@
 #define TABLE_WINDOW     ((size_t)256 << 10) /* one request of a scan, */
 #define TABLE_WINDOW_MIN ((size_t)16 << 10)  /* and of a scan of a small table */
 
-odb_status table_corrupt(const struct sst_table *t, uint64_t off, const char *what)
+ODB_COLD odb_status table_corrupt(const struct sst_table *t, uint64_t off, const char *what)
 {
     char name[SST_NAME_MAX];
 
@@ -63,7 +63,7 @@ bool table_enter(struct sst_table *t)
     return true;
 }
 
-void table_close_barred(struct sst_table *t)
+ODB_COLD void table_close_barred(struct sst_table *t)
 {
     os_close(t->file);
     t->file = NULL;
@@ -83,7 +83,7 @@ bool table_bar_idle(struct sst_table *t)
                                                    memory_order_acq_rel, memory_order_relaxed);
 }
 
-void table_shut(struct sst_table *t)
+ODB_COLD void table_shut(struct sst_table *t)
 {
     if (atomic_fetch_or_explicit(&t->users, TABLE_CLOSED, memory_order_acq_rel) == 0)
         table_close_barred(t);
@@ -91,7 +91,7 @@ void table_shut(struct sst_table *t)
 
 /* ---- open ---- */
 
-static void table_free(struct sst_table *t)
+static ODB_COLD void table_free(struct sst_table *t)
 {
     if (!t)
         return;
@@ -113,7 +113,8 @@ void table_unref(struct sst_table *t)
 }
 
 /* Header, size and footer: is this the file that is meant? */
-static odb_status table_check_identity(struct sst_table *t, const struct table_identity *id)
+static ODB_COLD odb_status table_check_identity(struct sst_table *t,
+                                                const struct table_identity *id)
 {
     const char *name = os_file_name(t->file);
     uint8_t bytes[SST_HEADER_LEN > SST_FOOTER_LEN ? SST_HEADER_LEN : SST_FOOTER_LEN];
@@ -188,7 +189,7 @@ done:
     return st;
 }
 
-static odb_status table_open_index(struct sst_table *t)
+static ODB_COLD odb_status table_open_index(struct sst_table *t)
 {
     uint8_t *bytes = NULL;
     const char *what;
@@ -213,7 +214,7 @@ static odb_status table_open_index(struct sst_table *t)
     return ODB_OK;
 }
 
-static odb_status table_open_filter(struct sst_table *t, size_t *len)
+static ODB_COLD odb_status table_open_filter(struct sst_table *t, size_t *len)
 {
     odb_status st;
 
@@ -229,8 +230,8 @@ static odb_status table_open_filter(struct sst_table *t, size_t *len)
     return ODB_OK;
 }
 
-odb_status table_open(struct os_dir *dir, const struct table_identity *id, struct sst_cache *cache,
-                      struct sst_table **out)
+ODB_COLD odb_status table_open(struct os_dir *dir, const struct table_identity *id,
+                               struct sst_cache *cache, struct sst_table **out)
 {
     struct sst_table *t = mem_zalloc(1, sizeof *t);
     char name[SST_NAME_MAX];
@@ -402,7 +403,7 @@ odb_status table_scan_load(struct sst_table *t, struct table_scan *s, uint32_t n
     return ODB_OK;
 }
 
-void table_scan_release(struct table_scan *s)
+ODB_COLD void table_scan_release(struct table_scan *s)
 {
     buf_release(&s->window);
     buf_release(&s->raw);
