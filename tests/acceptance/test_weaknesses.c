@@ -331,6 +331,87 @@ static void W15_a_snapshot_keeps_records_edges_and_vectors(void **state)
     odb_snapshot_free(s);
 }
 
+/* A transaction kept the database and its lock alive after the handle was gone. */
+static void W16_a_transaction_ends_with_its_own_life(void **state)
+{
+    struct fixture *f = *state;
+    odb_txn *t;
+
+    assert_ok(odb_txn_begin(f->db, NULL, &t));
+    assert_ok(odb_txn_put(t, NULL, odb_s("k"), odb_s("v")));
+    assert_ok(odb_txn_rollback(t));
+    assert_status(odb_txn_put(t, NULL, odb_s("k"), odb_s("v")), ODB_INVALID);
+    assert_status(odb_txn_commit(t, NULL), ODB_INVALID);
+    odb_txn_free(t);
+    fixture_reopen(f); /* at once: nothing holds the lock */
+    expect_text(odb_now(f->db), NULL, "k", NULL);
+}
+
+/* Reads took a lock to note what was used last, and so stood in line. Here a writer stands still in the
+ * middle of its commit until readers have read. */
+struct standstill {
+    odb_db *db;
+    atomic_int reads;
+};
+
+static void wait_for_reads(void *arg, const odb_commit_info *commit)
+{
+    struct standstill *s = arg;
+
+    (void)commit;
+    while (atomic_load(&s->reads) < 1000)
+        ;
+}
+
+static void *read_thousand(void *arg)
+{
+    struct standstill *s = arg;
+
+    while (atomic_load(&s->reads) < 1000) {
+        odb_record *r;
+
+        if (odb_get_memory(s->db, odb_s("a"), &r) != ODB_OK)
+            return s;
+        odb_record_free(r);
+        atomic_fetch_add(&s->reads, 1);
+    }
+    return NULL;
+}
+
+static void W17_readers_wait_for_nobody(void **state)
+{
+    struct fixture *f = *state;
+    struct standstill s = {.db = f->db};
+    pthread_t reader;
+    void *failed = f;
+
+    if (!f->is_lsm) /* the map in memory has one lock, and says so */
+        return;
+    insert(f, "a", e1);
+    assert_ok(odb_observe(f->db, wait_for_reads, &s, NULL));
+    assert_int_equal(pthread_create(&reader, NULL, read_thousand, &s), 0);
+    put_text(f, NULL, "k", "v"); /* returns only when the reader has got through */
+    assert_int_equal(pthread_join(reader, &failed), 0);
+    assert_null(failed);
+    assert_ok(odb_unobserve(f->db, wait_for_reads, &s));
+    assert_true(atomic_load(&s.reads) >= 1000);
+}
+
+/* The embedding was stored twice, in the record too. */
+static void W21_a_record_does_not_carry_its_embedding(void **state)
+{
+    struct fixture *f = *state;
+    float e[384] = {1};
+    odb_memory m = memory_of("a", "x", e, 384);
+    odb_record *r;
+
+    assert_ok(odb_insert_memory(f->db, &m));
+    assert_ok(odb_get_memory(f->db, odb_s("a"), &r));
+    assert_true(odb_record_has_vector(r));
+    assert_true(odb_record_bytes(r).size < 100);
+    odb_record_free(r);
+}
+
 /* The examples opened with one dimension and inserted another: tests/acceptance/test_examples.c runs
  * them. Here: without a word about the dimension the first vector says it. */
 static void W24_the_first_vector_says_the_dimension(void **state)
@@ -343,6 +424,30 @@ static void W24_the_first_vector_says_the_dimension(void **state)
     insert(f, "a", e1);
     assert_ok(odb_vec_config_get(f->db, &got));
     assert_int_equal(got.dim, 3);
+}
+
+/* The directory given was ignored (W25), and a side file told of families that were not there (W26). */
+static void W25_W26_the_directory_holds_what_it_says(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    odb_names names;
+
+    if (!f->is_lsm)
+        return;
+    (void)snprintf(path, sizeof path, "%s/CURRENT", f->dir);
+    assert_int_equal(access(path, R_OK), 0);
+    (void)snprintf(path, sizeof path, "%s/OPENDB_INFO", f->dir);
+    assert_int_equal(access(path, R_OK), 0);
+    (void)snprintf(path, sizeof path, "%s/.opendb_config.json", f->dir);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_ok(odb_cf_list(f->db, &names));
+    for (size_t i = 0; i < names.count; i++) {
+        odb_cf *cf;
+
+        assert_ok(odb_cf_open(f->db, names.name[i], &cf));
+    }
+    odb_names_release(&names);
 }
 
 /* What was set for the database did not reach the column families. */
@@ -409,7 +514,11 @@ int main(void)
         BOTH(W12_a_search_after_a_write_reads_no_vector_anew),
         BOTH(W13_W14_the_documented_counter_counts),
         BOTH(W15_a_snapshot_keeps_records_edges_and_vectors),
+        BOTH(W16_a_transaction_ends_with_its_own_life),
+        BOTH(W17_readers_wait_for_nobody),
+        BOTH(W21_a_record_does_not_carry_its_embedding),
         BOTH(W24_the_first_vector_says_the_dimension),
+        BOTH(W25_W26_the_directory_holds_what_it_says),
         BOTH(W27_options_reach_every_family),
         BOTH(W30_an_error_says_what_and_where),
         BOTH(W31_sizes_are_64_bits_everywhere),
