@@ -755,6 +755,7 @@ odb_status odb_backend_lsm(const char *dir, const odb_options *opt, odb_backend 
         goto done;
     engine_note_open(e);
     e->opt.families = NULL; /* the caller's */
+    e->opt.family_count = 0;
     *out = (odb_backend){&engine_ops, e};
     e = NULL;
 done:

@@ -297,6 +297,53 @@ static void without_threads_the_caller_does_the_work(void **state)
     assert_ok(odb_close(db));
 }
 
+static void put_much(odb_db *db, odb_cf *cf)
+{
+    char key[32];
+    static const char value[1000] = {1};
+
+    for (int i = 0; i < 400; i++) {
+        (void)snprintf(key, sizeof key, "%d", i);
+        assert_ok(odb_put(db, cf, odb_s(key), odb_bytes(value, sizeof value), NULL));
+    }
+    assert_ok(odb_wait_idle(db));
+}
+
+static uint64_t flushes_of(odb_db *db, odb_cf *cf)
+{
+    odb_stats_t s = {.size = sizeof s};
+
+    assert_ok(odb_stats(db, cf, &s));
+    return s.flushes;
+}
+
+/* Its small buffer is flushed where the large one of the database is not; also after a reopening. */
+static void a_family_may_have_options_of_its_own(void **state)
+{
+    odb_cf_options own = odb_cf_options_default();
+    odb_db *db;
+    odb_cf *cf;
+
+    (void)state;
+    assert_ok(open_with(NULL, &db));
+    own.block_size = 100;
+    assert_status(odb_cf_create(db, "own", &own, &cf), ODB_INVALID);
+    assert_non_null(strstr(odb_error_text(), "block_size"));
+    own.block_size = 512;
+    own.write_buffer_size = 64 << 10;
+    assert_ok(odb_cf_create(db, "own", &own, &cf));
+    put_much(db, cf);
+    put_much(db, NULL);
+    assert_true(flushes_of(db, cf) > 0);
+    assert_int_equal(flushes_of(db, NULL), flushes_of(db, cf)); /* of all: the others did none */
+    assert_ok(odb_close(db));
+    assert_ok(open_with(NULL, &db));
+    assert_ok(odb_cf_open(db, "own", &cf));
+    put_much(db, cf);
+    assert_true(flushes_of(db, cf) > 0);
+    assert_ok(odb_close(db));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +353,7 @@ int main(void)
                                         make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_small_budget_works, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(families_of_the_options_are_made, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_family_may_have_options_of_its_own, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(must_exist_and_must_be_new_are_kept, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(P15_a_second_writer_is_told_that_it_is_busy, make_dir,
                                         remove_dir),
