@@ -134,7 +134,7 @@ static struct lock_request *request_new(struct locker *l, const struct lock_clai
 static bool requests_each(const struct lock_table *t, const struct lock_request *r,
                           bool (*each)(void *arg, struct lock_request *other), void *arg)
 {
-    size_t from = r->is_range ? 0 : r->hash & (t->bucket_count - 1);
+    size_t from = r->is_range ? 0 : (size_t)r->hash & (t->bucket_count - 1);
     size_t to = r->is_range ? t->bucket_count : from + 1;
     struct lock_request *other;
 
