@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#if defined(__linux__) && defined(MADV_HUGEPAGE) && !defined(MADV_COLLAPSE)
+#define MADV_COLLAPSE 25 /* older headers do not know it */
+#endif
 #define HUGE_PAGE ((size_t)2 << 20)
 
 void *mem_alloc(size_t size)
@@ -36,8 +39,8 @@ void *mem_array(size_t count, size_t size)
 }
 
 /* Map twice the alignment and trim both ends, so that the kernel can back the block with huge
- * pages. The advice is only that: where there are none, small pages do. */
-static void *map_huge(size_t size)
+ * pages. */
+static void *map_aligned(size_t size)
 {
     size_t span = size + HUGE_PAGE;
     uint8_t *raw, *p;
@@ -54,20 +57,50 @@ static void *map_huge(size_t size)
         (void)munmap(raw, head);
     if (HUGE_PAGE - head)
         (void)munmap(p + size, HUGE_PAGE - head);
-#ifdef MADV_HUGEPAGE
-    (void)madvise(p, size, MADV_HUGEPAGE);
-#endif
     return p;
 }
 
-void *mem_pages_alloc(size_t size)
+static void *map_pages(size_t size)
 {
     void *p;
 
     if (size >= HUGE_PAGE)
-        return map_huge(size);
+        return map_aligned(size);
     p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return p == MAP_FAILED ? NULL : p;
+}
+
+/* Advice is only that: where there are no huge pages, small ones do. */
+void *mem_pages_alloc(size_t size)
+{
+    void *p = map_pages(size);
+
+#ifdef MADV_HUGEPAGE
+    if (p && size >= HUGE_PAGE)
+        (void)madvise(p, size, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
+void *mem_pages_reserve(size_t size)
+{
+    void *p = map_pages(size);
+
+#ifdef MADV_NOHUGEPAGE
+    if (p && size >= HUGE_PAGE)
+        (void)madvise(p, size, MADV_NOHUGEPAGE);
+#endif
+    return p;
+}
+
+void mem_pages_settle(void *p, size_t size)
+{
+#ifdef MADV_HUGEPAGE
+    (void)madvise(p, size, MADV_HUGEPAGE);
+#endif
+#ifdef MADV_COLLAPSE
+    (void)madvise(p, size, MADV_COLLAPSE); /* before Linux 6.1 a thread of the kernel comes by */
+#endif
 }
 
 void mem_pages_free(void *p, size_t size)

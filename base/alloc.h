@@ -20,6 +20,11 @@ void *mem_array(size_t count, size_t size);
 /* Whole pages for arenas: zero-filled, `size` a multiple of 64 KiB. From 2 MiB on they are aligned
  * to 2 MiB and huge pages are asked for. NULL when there are none. Free with the same size. */
 void *mem_pages_alloc(size_t size);
+/* The same, to be filled little by little: small pages, so that what is not touched costs nothing. */
+void *mem_pages_reserve(size_t size);
+/* What is full by now is read often: have huge pages back it, at once where the system can. `p` is in
+ * pages of either kind, aligned to 2 MiB, and `size` a multiple of that. Readers go on meanwhile. */
+void mem_pages_settle(void *p, size_t size);
 void mem_pages_free(void *p, size_t size);
 
 #endif

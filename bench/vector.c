@@ -114,7 +114,7 @@ struct bench {
     const char *dir, *form;
     size_t dim, count, queries;
     uint32_t threads;
-    bool skip_hnswlib, json;
+    bool skip_hnswlib, json, existing;
     float *x, *q;
     uint32_t *truth;
     odb_db *db;
@@ -197,9 +197,24 @@ static void open_ours(struct bench *b)
     must(odb_vec_open(b->db, &c), "odb_vec_open");
 }
 
+/* Long builds say how far they are. */
+static bool show_progress(void *arg, const char *what, uint64_t done, uint64_t all)
+{
+    uint64_t *shown = arg;
+
+    if (done * 20 / all != *shown) {
+        *shown = done * 20 / all;
+        fprintf(stderr, "%s: %llu of %llu\n", what, (unsigned long long)done,
+                (unsigned long long)all);
+    }
+    return true;
+}
+
 static void build_ours(struct bench *b)
 {
-    odb_vec_bulk_options opt = {.size = sizeof opt, .threads = b->threads};
+    uint64_t shown = 0;
+    odb_vec_bulk_options opt = {
+        .size = sizeof opt, .threads = b->threads, .progress = show_progress, .arg = &shown};
     odb_vec_stats_t s = {.size = sizeof s};
     odb_vec_bulk *bulk;
     double t;
@@ -213,7 +228,7 @@ static void build_ours(struct bench *b)
     t = seconds(b->threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC) - t;
     b->build = (double)b->count / t;
     must(odb_vec_stats(b->db, &s), "stats");
-    b->bytes = (double)s.bytes / (double)b->count + 32; /* and the block of its id */
+    b->bytes = (double)s.bytes / (double)b->count;
 }
 
 static struct point search_ours(struct bench *b, uint32_t ef)
@@ -423,6 +438,8 @@ int main(int argc, char **argv)
             b.form = next;
         else if (strcmp(argv[i], "--skip-hnswlib") == 0)
             b.skip_hnswlib = true;
+        else if (strcmp(argv[i], "--existing") == 0)
+            b.existing = true;
         else if (strcmp(argv[i], "--json") == 0)
             b.json = true;
         else if (argv[i][0] != '-' && !b.dir)
@@ -446,7 +463,8 @@ int main(int argc, char **argv)
     (void)resident_bytes;
 #endif
     open_ours(&b);
-    build_ours(&b);
+    if (!b.existing)
+        build_ours(&b);
     for (size_t e = 0; e < EFS; e++)
         b.ours[e] = search_ours(&b, efs[e]);
     must(odb_close(b.db), "close");

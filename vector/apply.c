@@ -80,6 +80,7 @@ static void drop_pending(struct vec_index *ix, size_t n)
                 (ix->pending.len - ix->pending_head) * sizeof *ix->pending.slot);
         ix->pending.len -= ix->pending_head;
         ix->pending_head = 0;
+        vec_list_shrink(&ix->pending, ix->reserved); /* the observer relies on room for those */
     }
     atomic_store_explicit(&ix->pending_count, ix->pending.len - ix->pending_head,
                           memory_order_relaxed);
@@ -91,6 +92,7 @@ static odb_status prepare_writer(struct vec_index *ix)
 {
     odb_status st = vec_linked_grow(ix);
 
+    vec_arena_settle(&ix->a);
     return st == ODB_OK
                ? vec_scratch_prepare(&ix->writer, &ix->a, ix->a.space.ef_construction, HEIRS)
                : st;
@@ -323,7 +325,7 @@ static odb_status remove_stored(struct vec_index *ix, odb_batch *batch)
                 atomic_load(&vec_node(&ix->a, slot)->end) && is_linked(ix, slot))
                 continue;
             if (kind == VEC_KEY_DEAD && vec_slot_exists(&ix->a, slot) && !is_linked(ix, slot) &&
-                atomic_load(&vec_node(&ix->a, slot)->begin) != VEC_NEVER &&
+                vec_begin(vec_node(&ix->a, slot)) != VEC_NEVER &&
                 atomic_load(&vec_node(&ix->a, slot)->end))
                 continue; /* pending and ended: it will be linked, and taken out */
         }
@@ -379,10 +381,8 @@ static void free_slots(struct epoch_item *item)
 
     os_mutex_lock(&ix->slot_lock);
     for (size_t i = 0; i < r->count && !ix->is_loading; i++) {
-        struct vec_node *n = vec_node(&ix->a, r->slot[i]);
-
-        atomic_store_explicit(&n->begin, VEC_NEVER, memory_order_release);
-        mem_free(atomic_exchange(&n->id, NULL));
+        vec_begin_set(vec_node(&ix->a, r->slot[i]), VEC_NEVER);
+        vec_name_drop(&ix->a, vec_name_set(&ix->a, r->slot[i], 0));
         err_ignore(vec_list_add(&ix->free, r->slot[i])); /* else a gap until the next open */
     }
     os_mutex_unlock(&ix->slot_lock);
@@ -402,6 +402,7 @@ static void retire_gone(struct vec_index *ix)
         (void)epoch_collect(&ix->epoch);
     }
     ix->gone.len = 0;
+    vec_list_shrink(&ix->gone, 0);
 }
 
 odb_status vec_flush(struct vec_index *ix)
@@ -424,6 +425,8 @@ odb_status vec_flush(struct vec_index *ix)
         for (size_t i = 0; i < ix->dirty.len; i++)
             clean_row(ix, ix->dirty.slot[i]);
         ix->dirty.len = ix->done.len = 0;
+        vec_list_shrink(&ix->done, ix->config.flush_every);
+        vec_dirty_shrink(&ix->dirty);
         ix->dirty.is_all = false;
         retire_gone(ix);
         ix->last_flush_ns = os_now_ns(ix->os);

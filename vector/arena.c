@@ -3,31 +3,50 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
-#define CODE_CHUNK  ((size_t)2 << 20) /* at least so many bytes: whole huge pages */
+#define CODE_CHUNK  ((size_t)16 << 20) /* at least so many bytes of address space */
 #define TABLE_MAX   ((size_t)1 << 18)
+#define NAME_BLOCKS ((size_t)1 << 16)
 #define PAGE_UNIT   ((size_t)64 << 10)
+#define HUGE_UNIT   ((size_t)2 << 20)
+#define SMALL_PAGE  ((size_t)4 << 10)
+#define NODE_SLOTS  ((size_t)1 << VEC_NODE_BITS)
 #define LINE        64
 #define LINES_AHEAD 8
 #define ROWS_AHEAD  4 /* rows asked for while as many are compared */
 
-static size_t round_pages(size_t size)
+static size_t round_to(size_t size, size_t unit)
 {
-    return (size + PAGE_UNIT - 1) & ~(PAGE_UNIT - 1);
+    return (size + unit - 1) / unit * unit;
 }
 
 static size_t code_chunk_bytes(const struct vec_arena *a)
 {
-    return round_pages(a->stride << a->code_bits);
+    return round_to(a->stride << a->code_bits, PAGE_UNIT);
+}
+
+static size_t link_row_bytes(const struct vec_space *space)
+{
+    return 2 * (size_t)space->m * sizeof(vec_link);
 }
 
 static size_t link_chunk_bytes(const struct vec_arena *a)
 {
-    return round_pages(((size_t)2 * a->space.m * sizeof(vec_link)) << VEC_NODE_BITS);
+    return round_to(link_row_bytes(&a->space) << VEC_NODE_BITS, PAGE_UNIT);
 }
 
 static size_t node_chunk_bytes(void)
 {
-    return round_pages(sizeof(struct vec_node) << VEC_NODE_BITS);
+    return round_to(sizeof(struct vec_node) << VEC_NODE_BITS, PAGE_UNIT);
+}
+
+static size_t name_chunk_bytes(void)
+{
+    return round_to(sizeof(vec_link) << VEC_NODE_BITS, PAGE_UNIT);
+}
+
+static size_t upper_rows_bytes(const struct vec_arena *a, size_t rows)
+{
+    return rows * (1 + (size_t)a->space.m) * sizeof(vec_link);
 }
 
 static size_t row_stride(const struct vec_space *space)
@@ -46,7 +65,17 @@ static size_t table_len(const struct vec_arena *a, unsigned bits)
 
 static size_t table_bytes(const struct vec_arena *a, unsigned bits)
 {
-    return round_pages(table_len(a, bits) * sizeof(struct vec_chunk));
+    return round_to(table_len(a, bits) * sizeof(struct vec_chunk), PAGE_UNIT);
+}
+
+static size_t heap_table_bytes(void)
+{
+    return round_to(NAME_BLOCKS * sizeof(struct vec_chunk), PAGE_UNIT);
+}
+
+static void *chunk_of(const struct vec_chunk *table, size_t i)
+{
+    return atomic_load_explicit(&table[i].p, memory_order_relaxed);
 }
 
 odb_status vec_arena_init(struct vec_arena *a, const struct vec_space *space,
@@ -64,12 +93,16 @@ odb_status vec_arena_init(struct vec_arena *a, const struct vec_space *space,
     slots = (uint64_t)TABLE_MAX << (a->code_bits < VEC_NODE_BITS ? a->code_bits : VEC_NODE_BITS);
     a->slots_max = slots < VEC_SLOTS_MAX ? (uint32_t)slots : VEC_SLOTS_MAX;
     atomic_init(&a->entry, VEC_NEVER);
-    arena_init(&a->pool);
-    a->codes = mem_pages_alloc(table_bytes(a, a->code_bits));
-    a->links = mem_pages_alloc(table_bytes(a, VEC_NODE_BITS));
-    a->nodes = mem_pages_alloc(table_bytes(a, VEC_NODE_BITS));
+    a->heap.next = 1;
+    a->codes = mem_pages_reserve(table_bytes(a, a->code_bits));
+    a->links = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
+    a->nodes = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
+    a->names = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
+    a->upper = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
+    a->heap.block = mem_pages_reserve(heap_table_bytes());
     a->row_lock = mem_array(VEC_ROW_LOCKS, sizeof *a->row_lock);
-    if (!a->codes || !a->links || !a->nodes || !a->row_lock) {
+    if (!a->codes || !a->links || !a->nodes || !a->names || !a->upper || !a->heap.block ||
+        !a->row_lock) {
         mem_free(a->row_lock);
         a->row_lock = NULL;
         vec_arena_release(a);
@@ -80,43 +113,37 @@ odb_status vec_arena_init(struct vec_arena *a, const struct vec_space *space,
     return ODB_OK;
 }
 
-static void free_chunks(struct vec_arena *a)
+static void free_table(struct vec_chunk *table, size_t count, size_t chunk_bytes, size_t table_size)
 {
-    for (size_t i = 0; a->nodes && i < table_len(a, VEC_NODE_BITS); i++) {
-        struct vec_node *chunk = atomic_load_explicit(&a->nodes[i].p, memory_order_relaxed);
+    for (size_t i = 0; table && i < count; i++)
+        if (chunk_of(table, i))
+            mem_pages_free(chunk_of(table, i), chunk_bytes);
+    mem_pages_free(table, table_size);
+}
 
-        if (!chunk)
-            continue;
-        for (size_t k = 0; k < (size_t)1 << VEC_NODE_BITS; k++)
-            mem_free(atomic_load_explicit(&chunk[k].id, memory_order_relaxed));
-        mem_pages_free(chunk, node_chunk_bytes());
-    }
-    for (size_t i = 0; a->links && i < table_len(a, VEC_NODE_BITS); i++) {
-        vec_link *chunk = atomic_load_explicit(&a->links[i].p, memory_order_relaxed);
-
-        if (!chunk)
-            continue;
-        mem_pages_free(chunk, link_chunk_bytes(a));
-    }
-    for (size_t i = 0; a->codes && i < table_len(a, a->code_bits); i++) {
-        uint8_t *chunk = atomic_load_explicit(&a->codes[i].p, memory_order_relaxed);
-
-        if (!chunk)
-            continue;
-        mem_pages_free(chunk, code_chunk_bytes(a));
-    }
+static void upper_free(const struct vec_arena *a, struct vec_upper *u)
+{
+    if (u)
+        mem_pages_free(u->rows, round_to(upper_rows_bytes(a, u->row_count), PAGE_UNIT));
+    mem_free(u);
 }
 
 void vec_arena_release(struct vec_arena *a)
 {
-    free_chunks(a);
-    mem_pages_free(a->codes, table_bytes(a, a->code_bits));
-    mem_pages_free(a->links, table_bytes(a, VEC_NODE_BITS));
-    mem_pages_free(a->nodes, table_bytes(a, VEC_NODE_BITS));
+    size_t count = table_len(a, VEC_NODE_BITS), size = table_bytes(a, VEC_NODE_BITS);
+
+    free_table(a->nodes, count, node_chunk_bytes(), size);
+    free_table(a->names, count, name_chunk_bytes(), size);
+    free_table(a->links, count, link_chunk_bytes(a), size);
+    free_table(a->codes, table_len(a, a->code_bits), code_chunk_bytes(a),
+               table_bytes(a, a->code_bits));
+    for (size_t i = 0; a->upper && i < count; i++)
+        upper_free(a, chunk_of(a->upper, i));
+    mem_pages_free(a->upper, size);
+    free_table(a->heap.block, NAME_BLOCKS, VEC_NAME_UNITS * VEC_NAME_UNIT, heap_table_bytes());
     for (size_t i = 0; a->row_lock && i < VEC_ROW_LOCKS; i++)
         os_mutex_destroy(&a->row_lock[i]);
     mem_free(a->row_lock);
-    arena_release(&a->pool);
     memset((void *)a, 0, sizeof *a);
 }
 
@@ -125,85 +152,239 @@ static odb_status refuse_memory(size_t bytes)
     return err_set(ODB_NOMEM, "vector index: no memory for a chunk of %zu bytes", bytes);
 }
 
-static odb_status grow_nodes(struct vec_arena *a, size_t chunk)
+/* A chunk of `count` slots at this place of a table. */
+static odb_status grow_table(struct vec_arena *a, struct vec_chunk *table, size_t i, size_t count,
+                             size_t bytes)
 {
-    struct vec_node *nodes;
-    vec_link *links;
+    void *p;
 
-    if (atomic_load_explicit(&a->nodes[chunk].p, memory_order_relaxed))
+    if (chunk_of(table, i)) /* an earlier try got so far */
         return ODB_OK;
-    links = atomic_load_explicit(&a->links[chunk].p, memory_order_relaxed);
-    if (!links) { /* else an earlier try got so far */
-        links = mem_pages_alloc(link_chunk_bytes(a));
-        if (!links)
-            return refuse_memory(link_chunk_bytes(a));
-        atomic_store_explicit(&a->links[chunk].p, links, memory_order_release);
-        a->footprint += link_chunk_bytes(a);
+    p = (i + 1) * count <= a->expected ? mem_pages_alloc(bytes) : mem_pages_reserve(bytes);
+    if (!p)
+        return refuse_memory(bytes);
+    atomic_store_explicit(&table[i].p, p, memory_order_release);
+    return ODB_OK;
+}
+
+/* Who of a chunk stands above follows from the numbers. */
+static odb_status grow_upper(struct vec_arena *a, size_t chunk)
+{
+    uint32_t rank = 0, rows = 0, base = (uint32_t)(chunk << VEC_NODE_BITS);
+    uint8_t level[NODE_SLOTS];
+    struct vec_upper *u;
+    size_t bytes;
+
+    if (chunk_of(a->upper, chunk))
+        return ODB_OK;
+    for (uint32_t i = 0; i < NODE_SLOTS; i++) {
+        level[i] = (uint8_t)vec_level_of(&a->space, base + i);
+        rank += level[i] > 0;
+        rows += level[i];
     }
-    nodes = mem_pages_alloc(node_chunk_bytes());
-    if (!nodes)
-        return refuse_memory(node_chunk_bytes());
-    a->footprint += node_chunk_bytes();
-    for (size_t i = 0; i < (size_t)1 << VEC_NODE_BITS; i++)
-        atomic_init(&nodes[i].begin, VEC_NEVER);
-    atomic_store_explicit(&a->nodes[chunk].p, nodes, memory_order_release);
+    u = mem_zalloc(1, sizeof *u + (rank + 1) * sizeof *u->first);
+    bytes = round_to(upper_rows_bytes(a, rows), PAGE_UNIT);
+    if (u)
+        u->rows = mem_pages_reserve(bytes);
+    if (!u || !u->rows) {
+        mem_free(u);
+        return refuse_memory(bytes);
+    }
+    u->row_count = rows;
+    rank = rows = 0;
+    for (uint32_t i = 0; i < NODE_SLOTS; i++) {
+        if (i % 64 == 0)
+            u->rank[i / 64] = (uint16_t)rank;
+        if (!level[i])
+            continue;
+        u->stands[i / 64] |= (uint64_t)1 << (i % 64);
+        u->first[rank++] = rows;
+        rows += level[i];
+    }
+    u->first[rank] = rows;
+    atomic_store_explicit(&a->upper[chunk].p, u, memory_order_release);
     return ODB_OK;
 }
 
 odb_status vec_arena_grow(struct vec_arena *a, uint32_t slot)
 {
-    size_t code_chunk = slot >> a->code_bits;
-    unsigned level = vec_level_of(&a->space, slot);
-    odb_status st;
+    size_t chunk = slot >> VEC_NODE_BITS;
+    odb_status st = ODB_OK;
 
     if (slot >= a->slots_max)
         return err_set(ODB_LIMIT, "vector index: more than %u vectors", a->slots_max);
-    st = grow_nodes(a, slot >> VEC_NODE_BITS);
-    if (st != ODB_OK)
+    if (!chunk_of(a->codes, slot >> a->code_bits))
+        st = grow_table(a, a->codes, slot >> a->code_bits, (size_t)1 << a->code_bits,
+                        code_chunk_bytes(a));
+    if (st != ODB_OK || chunk_of(a->nodes, chunk))
         return st;
-    if (!atomic_load_explicit(&a->codes[code_chunk].p, memory_order_relaxed)) {
-        uint8_t *codes = mem_pages_alloc(code_chunk_bytes(a));
+    st = grow_table(a, a->links, chunk, NODE_SLOTS, link_chunk_bytes(a));
+    if (st == ODB_OK)
+        st = grow_table(a, a->names, chunk, NODE_SLOTS, name_chunk_bytes());
+    if (st == ODB_OK)
+        st = grow_upper(a, chunk);
+    if (st == ODB_OK) /* last: whoever finds it finds the others */
+        st = grow_table(a, a->nodes, chunk, NODE_SLOTS, node_chunk_bytes());
+    return st;
+}
 
-        if (!codes)
-            return refuse_memory(code_chunk_bytes(a));
-        atomic_store_explicit(&a->codes[code_chunk].p, codes, memory_order_release);
-        a->footprint += code_chunk_bytes(a);
-    }
-    if (level && !atomic_load_explicit(&vec_node(a, slot)->upper, memory_order_relaxed)) {
-        size_t bytes = level * (size_t)(1 + a->space.m) * sizeof(vec_link);
-        void *upper = arena_grow(&a->pool, (bytes + 7) & ~(size_t)7);
+/* ---- pages ---- */
 
-        if (!upper)
-            return refuse_memory(bytes);
-        atomic_store_explicit(&vec_node(a, slot)->upper, upper, memory_order_release);
+/* Pieces of 2 MiB below `slots`, as far as chunks go into pieces. */
+static void settle_table(const struct vec_chunk *table, unsigned bits, size_t row_bytes,
+                         uint32_t slots, size_t *settled)
+{
+    size_t each = (row_bytes << bits) / HUGE_UNIT; /* pieces of a chunk */
+
+    for (; each; (*settled)++) {
+        size_t chunk = *settled / each, end = (*settled % each + 1) * HUGE_UNIT;
+        uint8_t *p;
+
+        if (chunk > slots >> bits || ((size_t)slots - (chunk << bits)) * row_bytes < end)
+            return;
+        p = atomic_load_explicit(&table[chunk].p, memory_order_acquire);
+        if (p)
+            mem_pages_settle(p + end - HUGE_UNIT, HUGE_UNIT);
     }
-    return ODB_OK;
+}
+
+void vec_arena_settle(struct vec_arena *a)
+{
+    uint32_t slots = atomic_load_explicit(&a->slot_count, memory_order_acquire);
+
+    settle_table(a->codes, a->code_bits, a->stride, slots, &a->settled_codes);
+    settle_table(a->links, VEC_NODE_BITS, link_row_bytes(&a->space), slots, &a->settled_links);
+}
+
+/* What `slots` rows take, the last page whole. */
+static uint64_t touched_bytes(const struct vec_chunk *table, unsigned bits, size_t row_bytes,
+                              size_t chunk_bytes, uint32_t slots)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i <= slots >> bits; i++) {
+        size_t here = (size_t)slots - (i << bits);
+
+        if (chunk_of(table, i))
+            sum += here >> bits ? chunk_bytes : round_to(here * row_bytes, SMALL_PAGE);
+    }
+    return sum;
 }
 
 uint64_t vec_arena_bytes(const struct vec_arena *a)
 {
-    return a->footprint + arena_footprint(&a->pool);
+    uint32_t slots = atomic_load_explicit(&a->slot_count, memory_order_relaxed);
+    uint64_t sum = round_to((size_t)a->heap.next * VEC_NAME_UNIT, SMALL_PAGE);
+
+    sum += touched_bytes(a->codes, a->code_bits, a->stride, code_chunk_bytes(a), slots);
+    sum += touched_bytes(a->links, VEC_NODE_BITS, link_row_bytes(&a->space), link_chunk_bytes(a),
+                         slots);
+    sum +=
+        touched_bytes(a->nodes, VEC_NODE_BITS, sizeof(struct vec_node), node_chunk_bytes(), slots);
+    sum += touched_bytes(a->names, VEC_NODE_BITS, sizeof(vec_link), name_chunk_bytes(), slots);
+    for (size_t i = 0; i <= slots >> VEC_NODE_BITS; i++) {
+        const struct vec_upper *u = chunk_of(a->upper, i);
+        size_t here = (size_t)slots - (i << VEC_NODE_BITS);
+
+        if (!u)
+            continue;
+        sum += sizeof *u + (u->rank[NODE_SLOTS / 64 - 1] + 65) * sizeof *u->first;
+        sum += round_to(upper_rows_bytes(a, here < NODE_SLOTS ? vec_upper_row(u, (uint32_t)here)
+                                                              : u->row_count),
+                        SMALL_PAGE);
+    }
+    return sum;
 }
 
 uint64_t vec_arena_estimate(const struct vec_space *space, uint64_t count, size_t id_len)
 {
-    uint64_t each = row_stride(space) + 2 * (uint64_t)space->m * sizeof(vec_link) +
-                    sizeof(struct vec_node) + ((sizeof(struct vec_id) + id_len + 8 + 15) & ~15u);
+    uint64_t each = row_stride(space) + link_row_bytes(space) + sizeof(struct vec_node) +
+                    sizeof(vec_link) + round_to(sizeof(struct vec_id) + id_len, VEC_NAME_UNIT);
 
-    each +=
-        (1 + (uint64_t)space->m) * sizeof(vec_link) / (space->m - 1); /* upper rows, on average */
-    return each * count;
+    each += (1 + (uint64_t)space->m) * sizeof(vec_link) / (space->m - 1) +
+            1;                 /* upper rows, on average */
+    return (each + 8) * count; /* and the table of ids */
 }
 
-struct vec_id *vec_id_new(odb_slice id)
-{
-    struct vec_id *copy = mem_alloc(sizeof *copy + id.size);
+/* ---- names ---- */
 
-    if (copy) {
-        copy->len = (uint16_t)id.size;
-        memcpy(copy->bytes, id.data, id.size);
+static uint8_t *name_at(const struct vec_arena *a, uint64_t ref)
+{
+    uint8_t *block = chunk_of(a->heap.block, (size_t)(ref / VEC_NAME_UNITS));
+
+    return block + (size_t)(ref % VEC_NAME_UNITS) * VEC_NAME_UNIT;
+}
+
+static uint32_t name_units(size_t id_len)
+{
+    return (uint32_t)((sizeof(struct vec_id) + id_len + VEC_NAME_UNIT - 1) / VEC_NAME_UNIT);
+}
+
+/* So many units from the end of the heap; no name goes over the end of a block. */
+static odb_status take_units(struct vec_arena *a, uint32_t units, uint64_t *out)
+{
+    struct vec_names *h = &a->heap;
+    uint64_t at = h->next;
+    size_t block;
+
+    if (at % VEC_NAME_UNITS + units > VEC_NAME_UNITS)
+        at = (at / VEC_NAME_UNITS + 1) * VEC_NAME_UNITS;
+    block = (size_t)(at / VEC_NAME_UNITS);
+    if (block >= NAME_BLOCKS)
+        return err_set(ODB_LIMIT, "vector index: ids of more than %zu MiB",
+                       NAME_BLOCKS * VEC_NAME_UNITS * VEC_NAME_UNIT >> 20);
+    if (!chunk_of(h->block, block)) {
+        void *p = mem_pages_reserve(VEC_NAME_UNITS * VEC_NAME_UNIT);
+
+        if (!p)
+            return refuse_memory(VEC_NAME_UNITS * VEC_NAME_UNIT);
+        atomic_store_explicit(&h->block[block].p, p, memory_order_release);
     }
-    return copy;
+    h->next = at + units;
+    *out = at;
+    return ODB_OK;
+}
+
+odb_status vec_name_add(struct vec_arena *a, odb_slice id, uint32_t *out)
+{
+    uint32_t units = name_units(id.size), *spare = &a->heap.spare[units];
+    struct vec_id head = {.len = (uint16_t)id.size};
+    uint64_t ref = *spare;
+    uint8_t *p;
+
+    if (ref) {
+        memcpy(spare, name_at(a, ref), sizeof *spare);
+    } else {
+        odb_status st = take_units(a, units, &ref);
+
+        if (st != ODB_OK)
+            return st;
+    }
+    p = name_at(a, ref);
+    memcpy(p, &head, sizeof head);
+    memcpy(p + sizeof head, id.data, id.size);
+    *out = (uint32_t)ref;
+    return ODB_OK;
+}
+
+void vec_name_drop(struct vec_arena *a, uint32_t ref)
+{
+    struct vec_id head;
+    uint32_t *spare;
+
+    if (ref == 0)
+        return;
+    memcpy(&head, name_at(a, ref), sizeof head);
+    spare = &a->heap.spare[name_units(head.len)];
+    memcpy(name_at(a, ref), spare, sizeof *spare);
+    *spare = ref;
+}
+
+uint32_t vec_name_set(struct vec_arena *a, uint32_t slot, uint32_t ref)
+{
+    vec_link *chunk = chunk_of(a->names, slot >> VEC_NODE_BITS);
+
+    return atomic_exchange_explicit(&chunk[slot & (NODE_SLOTS - 1)].v, ref, memory_order_acq_rel);
 }
 
 /* One in m slots stands on level 1 too, one of m of those on level 2, and so on. Integers only: the

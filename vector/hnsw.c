@@ -28,7 +28,8 @@
 
 #include "base/alloc.h"
 
-#define GROUP 64 /* neighbours looked at together; at least the longest row is split into */
+#define DIRTY_KEPT 65536 /* places kept from one flush to the next */
+#define GROUP      64    /* neighbours looked at together; at least the longest row is split into */
 
 /* ---- scratch ---- */
 
@@ -40,6 +41,12 @@ void vec_scratch_release(struct vec_scratch *s)
     mem_free(s->query);
     mem_free(s->wide);
     memset(s, 0, sizeof *s);
+}
+
+uint64_t vec_scratch_bytes(const struct vec_scratch *s)
+{
+    return sizeof *s + s->visited_len + s->query_bytes + s->wide_bytes +
+           (s->pool_cap + s->pick_cap) * sizeof *s->pool;
 }
 
 static odb_status more_room(void *at, size_t have, size_t need, size_t *cap)
@@ -442,6 +449,15 @@ static void note_dirty(struct vec_dirty *dirty, vec_link *row0, uint32_t slot)
     }
     dirty->slot[dirty->len++] = slot;
     atomic_store_explicit(&row0->v, head | VEC_HEAD_DIRTY, memory_order_relaxed);
+}
+
+void vec_dirty_shrink(struct vec_dirty *dirty)
+{
+    if (dirty->len || dirty->cap <= DIRTY_KEPT)
+        return;
+    mem_free(dirty->slot);
+    dirty->slot = NULL;
+    dirty->cap = 0;
 }
 
 /* Write a row, under its lock or before anyone can reach it. */

@@ -36,6 +36,8 @@ struct vec_scratch {
 };
 
 void vec_scratch_release(struct vec_scratch *s);
+/* Bytes it holds. */
+uint64_t vec_scratch_bytes(const struct vec_scratch *s);
 /* Make room for walks over `a` as it is now with at most `ef` results, and for repairs among `picks`
  * candidates. ODB_NOMEM. */
 ODB_MUST_CHECK odb_status vec_scratch_prepare(struct vec_scratch *s, const struct vec_arena *a,
@@ -69,6 +71,9 @@ struct vec_dirty {
     size_t len, cap;
     bool is_all; /* memory ran out: consider every row changed */
 };
+
+/* Empty and large: give the memory back. */
+void vec_dirty_shrink(struct vec_dirty *dirty);
 
 /* Link a slot whose code is complete. The scratch must have been prepared for ef_construction. */
 void vec_insert(struct vec_arena *a, struct vec_scratch *s, uint32_t slot, struct vec_dirty *dirty);

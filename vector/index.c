@@ -20,6 +20,7 @@
 #include "base/hash.h"
 
 #define STATE_NAME "odb.vector"
+#define LIST_KEPT  4096 /* places a list may keep for what comes */
 
 /* ---- lists ---- */
 
@@ -49,91 +50,124 @@ odb_status vec_list_add(struct vec_list *list, uint32_t slot)
     return st;
 }
 
-/* ---- which slot stands for an id: open addressing, half empty, under slot_lock ---- */
-
-static uint64_t hash_of_slot(const struct vec_index *ix, uint32_t slot)
+/* A list that has grown large and holds nothing any more gives its memory back, but for `keep` places. */
+void vec_list_shrink(struct vec_list *list, size_t keep)
 {
-    const struct vec_id *id =
-        atomic_load_explicit(&vec_node(&ix->a, slot)->id, memory_order_relaxed);
+    uint32_t *less;
 
-    return hash64(id->bytes, id->len);
+    if (list->len || list->cap <= LIST_KEPT || list->cap / 4 <= keep)
+        return;
+    less = mem_realloc(list->slot, (keep + 1) * sizeof *less);
+    if (less) {
+        list->slot = less;
+        list->cap = keep + 1;
+    }
 }
 
-/* The place of an id, or the empty one where it would be. */
-static size_t map_place(const struct vec_index *ix, odb_slice key)
+/* ---- which slot stands for an id: open addressing, under slot_lock. A byte of the hash beside each
+ * place spares looking at most names that are others; 0 is a free place, 1 one that was left. At most
+ * seven in eight places are not free. ---- */
+
+#define TAG_FREE 0
+#define TAG_LEFT 1
+
+struct id_key {
+    odb_slice id;
+    size_t home; /* the place looked at first */
+    uint8_t tag;
+};
+
+static struct id_key key_of_id(const struct vec_index *ix, odb_slice id)
 {
-    size_t mask = ix->map_cap - 1, at = (size_t)hash64(key.data, key.size) & mask;
+    uint64_t hash = hash64(id.data, id.size);
+    uint8_t tag = (uint8_t)hash;
 
-    for (; ix->map[at] != VEC_NONE; at = (at + 1) & mask) {
-        const struct vec_id *id =
-            atomic_load_explicit(&vec_node(&ix->a, ix->map[at])->id, memory_order_relaxed);
+    return (struct id_key){id, (size_t)((hash >> 32) * ix->map_cap >> 32),
+                           tag > TAG_LEFT ? tag : (uint8_t)(tag + 2)};
+}
 
-        if (odb_slice_equal(odb_bytes(id->bytes, id->len), key))
-            break;
+static odb_slice name_of_slot(const struct vec_index *ix, uint32_t slot)
+{
+    const struct vec_id *id = vec_name(&ix->a, slot);
+
+    return id ? odb_bytes(id->bytes, id->len) : odb_bytes(NULL, 0);
+}
+
+/* The place of an id, or map_cap; *room is where it may be put. */
+static size_t find_in_map(const struct vec_index *ix, const struct id_key *key, size_t *room)
+{
+    size_t at = key->home, first_left = ix->map_cap;
+
+    for (; ix->map_tag[at] != TAG_FREE; at = at + 1 == ix->map_cap ? 0 : at + 1) {
+        if (ix->map_tag[at] == key->tag && odb_slice_equal(name_of_slot(ix, ix->map[at]), key->id))
+            return at;
+        if (ix->map_tag[at] == TAG_LEFT && first_left == ix->map_cap)
+            first_left = at;
     }
-    return at;
+    *room = first_left == ix->map_cap ? at : first_left;
+    return ix->map_cap;
 }
 
 odb_status vec_map_reserve(struct vec_index *ix, size_t count)
 {
-    size_t cap = ix->map_cap ? ix->map_cap : 256, mask;
+    size_t cap = count + count / 2 + 256, old_cap = ix->map_cap;
     uint32_t *old = ix->map, *map;
+    uint8_t *old_tag = ix->map_tag, *tag;
 
-    if (count * 2 <= ix->map_cap)
+    /* What is asked for comes on top of what is there or was left. */
+    if (ix->map_used + (count - ix->map_len) <= ix->map_cap / 8 * 7)
         return ODB_OK;
-    while (cap < count * 2)
-        cap *= 2;
     map = mem_array(cap, sizeof *map);
-    if (!map)
+    tag = mem_zalloc(cap, sizeof *tag);
+    if (!map || !tag || cap > UINT32_MAX) {
+        mem_free(map);
+        mem_free(tag);
         return err_set(ODB_NOMEM, "vector index: no memory for a table of %zu ids", cap);
-    memset(map, 0xff, cap * sizeof *map); /* VEC_NONE */
-    mask = cap - 1;
-    for (size_t i = 0; i < ix->map_cap; i++) {
-        size_t at;
-
-        if (old[i] == VEC_NONE)
-            continue;
-        for (at = (size_t)hash_of_slot(ix, old[i]) & mask; map[at] != VEC_NONE;)
-            at = (at + 1) & mask;
-        map[at] = old[i];
     }
-    mem_free(old);
     ix->map = map;
+    ix->map_tag = tag;
     ix->map_cap = cap;
+    ix->map_used = ix->map_len = 0;
+    for (size_t i = 0; i < old_cap; i++)
+        if (old_tag[i] > TAG_LEFT)
+            (void)vec_map_put(ix, old[i]);
+    mem_free(old);
+    mem_free(old_tag);
     return ODB_OK;
 }
 
-void vec_map_add(struct vec_index *ix, uint32_t slot)
+uint32_t vec_map_put(struct vec_index *ix, uint32_t slot)
 {
-    const struct vec_id *id =
-        atomic_load_explicit(&vec_node(&ix->a, slot)->id, memory_order_relaxed);
+    struct id_key key = key_of_id(ix, name_of_slot(ix, slot));
+    size_t room = 0, at = find_in_map(ix, &key, &room);
+    uint32_t was;
 
-    ix->map[map_place(ix, odb_bytes(id->bytes, id->len))] = slot;
+    if (at < ix->map_cap) {
+        was = ix->map[at];
+        ix->map[at] = slot;
+        return was;
+    }
+    ix->map_used += ix->map_tag[room] == TAG_FREE;
     ix->map_len++;
+    ix->map[room] = slot;
+    ix->map_tag[room] = key.tag;
+    return VEC_NONE;
 }
 
-uint32_t vec_map_take(struct vec_index *ix, odb_slice key)
+uint32_t vec_map_take(struct vec_index *ix, odb_slice id)
 {
-    size_t mask = ix->map_cap - 1, at, next;
-    uint32_t slot;
+    struct id_key key;
+    size_t room, at;
 
     if (ix->map_cap == 0)
         return VEC_NONE;
-    at = map_place(ix, key);
-    slot = ix->map[at];
-    if (slot == VEC_NONE)
+    key = key_of_id(ix, id);
+    at = find_in_map(ix, &key, &room);
+    if (at == ix->map_cap)
         return VEC_NONE;
+    ix->map_tag[at] = TAG_LEFT;
     ix->map_len--;
-    for (next = (at + 1) & mask; ix->map[next] != VEC_NONE; next = (next + 1) & mask) {
-        size_t home = (size_t)hash_of_slot(ix, ix->map[next]) & mask;
-
-        if (((next - home) & mask) >= ((next - at) & mask)) { /* it may stand at the gap */
-            ix->map[at] = ix->map[next];
-            at = next;
-        }
-    }
-    ix->map[at] = VEC_NONE;
-    return slot;
+    return ix->map[at];
 }
 
 /* ---- checks ---- */
@@ -170,22 +204,16 @@ odb_status vec_check_vector(const struct vec_index *ix, const float *x, uint32_t
 
 /* ---- slots ---- */
 
-static void set_id(struct vec_index *ix, uint32_t slot, struct vec_id *id)
+static void set_name(struct vec_index *ix, uint32_t slot, uint32_t ref)
 {
-    struct vec_node *n = vec_node(&ix->a, slot);
-    struct vec_id *old = atomic_exchange_explicit(&n->id, id, memory_order_acq_rel);
-
-    mem_free(old);
+    vec_name_drop(&ix->a, vec_name_set(&ix->a, slot, ref));
 }
 
 odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint32_t *out)
 {
-    struct vec_id *copy = vec_id_new(id);
     odb_status st = ODB_OK;
-    uint32_t slot;
+    uint32_t slot, name;
 
-    if (!copy)
-        return err_set(ODB_NOMEM, "vector index: no memory for an id");
     os_mutex_lock(&ix->slot_lock);
     if (ix->is_loading) {
         st = ix->load_failed != ODB_OK
@@ -207,20 +235,20 @@ odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint32_t *out)
     } else {
         slot = atomic_load_explicit(&ix->a.slot_count, memory_order_relaxed);
         st = vec_arena_grow(&ix->a, slot);
-        if (st == ODB_OK)
-            atomic_store_explicit(&ix->a.slot_count, slot + 1, memory_order_release);
     }
+    if (st == ODB_OK)
+        st = vec_name_add(&ix->a, id, &name);
     if (st != ODB_OK)
         goto done;
     if (ix->free.len)
         ix->free.len--;
+    else
+        atomic_store_explicit(&ix->a.slot_count, slot + 1, memory_order_release);
     ix->reserved++;
-    set_id(ix, slot, copy);
-    copy = NULL;
+    set_name(ix, slot, name);
     *out = slot;
 done:
     os_mutex_unlock(&ix->slot_lock);
-    mem_free(copy);
     return st;
 }
 
@@ -228,7 +256,7 @@ void vec_slot_return(struct vec_index *ix, uint32_t slot)
 {
     os_mutex_lock(&ix->slot_lock);
     if (!ix->is_loading && ix->reserved) {
-        set_id(ix, slot, NULL);
+        set_name(ix, slot, 0);
         ix->reserved--;
         err_ignore(vec_list_add(&ix->free, slot)); /* else a gap until the next open */
     }
@@ -267,6 +295,19 @@ void vec_scratch_return(struct vec_index *ix, struct vec_scratch *s)
     os_mutex_unlock(&ix->slot_lock);
 }
 
+/* All memory of the index. Under write_lock and slot_lock. */
+uint64_t vec_index_bytes(const struct vec_index *ix)
+{
+    uint64_t sum = sizeof *ix + vec_arena_bytes(&ix->a) + vec_scratch_bytes(&ix->writer);
+
+    sum += (sizeof *ix->map + sizeof *ix->map_tag) * ix->map_cap;
+    sum += sizeof *ix->free.slot * (ix->free.cap + ix->pending.cap + ix->done.cap + ix->gone.cap);
+    sum += sizeof *ix->dirty.slot * ix->dirty.cap + sizeof *ix->linked * ix->linked_words;
+    for (const struct vec_scratch *s = ix->idle; s; s = s->next)
+        sum += vec_scratch_bytes(s);
+    return sum;
+}
+
 /* ---- following commits ---- */
 
 struct seen {
@@ -275,11 +316,10 @@ struct seen {
     bool is_foreign;
 };
 
-/* The vector of this id is no more. */
-static void end_node(struct seen *s, odb_slice id)
+/* The vector of this slot, if it is one, is no more. */
+static void end_node(struct seen *s, uint32_t slot)
 {
     struct vec_index *ix = s->ix;
-    uint32_t slot = vec_map_take(ix, id);
 
     if (slot == VEC_NONE)
         return;
@@ -308,7 +348,7 @@ static void see_vector(struct seen *s, const odb_op *op)
     struct vec_index *ix = s->ix;
     struct vec_data d;
     struct vec_node *n;
-    struct vec_id *id;
+    odb_slice id;
     uint64_t begin;
 
     if (vec_data_read(op->value, &d) || d.dim != ix->a.space.dim ||
@@ -317,20 +357,19 @@ static void see_vector(struct seen *s, const odb_op *op)
         return;
     }
     n = vec_node(&ix->a, d.nid);
-    id = atomic_load_explicit(&n->id, memory_order_relaxed);
-    begin = atomic_load_explicit(&n->begin, memory_order_relaxed);
-    if (!id || !odb_slice_equal(odb_bytes(id->bytes, id->len), op->key) ||
-        (begin != VEC_NEVER && begin != s->sequence) || !encode_row(ix, &d)) {
+    id = name_of_slot(ix, d.nid);
+    begin = vec_begin(n);
+    if (!id.data || !odb_slice_equal(id, op->key) || (begin != VEC_NEVER && begin != s->sequence) ||
+        !encode_row(ix, &d)) {
         s->is_foreign = true; /* or memory ran out: not known either */
         return;
     }
     if (begin == s->sequence)
         return; /* put twice by one transaction: the later one counts */
-    end_node(s, op->key);
+    end_node(s, vec_map_put(ix, d.nid));
     atomic_store_explicit(&n->end, 0, memory_order_relaxed);
-    atomic_store_explicit(&n->begin, s->sequence, memory_order_release);
+    vec_begin_set(n, s->sequence);
     atomic_store_explicit(&ix->newest, s->sequence, memory_order_release);
-    vec_map_add(ix, d.nid);
     assert(ix->pending.len < ix->pending.cap);
     ix->pending.slot[ix->pending.len++] = d.nid;
     ix->reserved--;
@@ -345,7 +384,7 @@ static bool see_op(void *arg, const odb_op *op)
     if (op->family != s->ix->data_no)
         return true;
     if (op->is_delete)
-        end_node(s, op->key);
+        end_node(s, vec_map_take(s->ix, op->key));
     else
         see_vector(s, op);
     return true;
@@ -553,8 +592,10 @@ static void forget_all(struct vec_index *ix)
     ix->free.len = ix->pending.len = ix->pending_head = ix->reserved = 0;
     atomic_store(&ix->pending_count, 0);
     mem_free(ix->map);
+    mem_free(ix->map_tag);
     ix->map = NULL;
-    ix->map_cap = ix->map_len = 0;
+    ix->map_tag = NULL;
+    ix->map_cap = ix->map_len = ix->map_used = 0;
     release_idle(ix);
     os_mutex_unlock(&ix->slot_lock);
     vec_arena_release(&ix->a);
@@ -668,6 +709,7 @@ static void close_index(odb_db *db, void *state)
     mem_free(ix->free.slot);
     mem_free(ix->pending.slot);
     mem_free(ix->map);
+    mem_free(ix->map_tag);
     mem_free(ix->done.slot);
     mem_free(ix->gone.slot);
     mem_free(ix->dirty.slot);

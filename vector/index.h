@@ -58,16 +58,17 @@ struct vec_index {
     size_t pending_head;
     size_t reserved; /* slots handed out and not committed; under slot_lock */
     uint32_t *map;   /* slots of the living by id; under slot_lock */
-    size_t map_cap, map_len;
-    atomic_size_t pending_count; /* relaxed */
-    atomic_int bulks;            /* bulk loads under way: what they add is linked at their end */
-    atomic_int form;             /* a.space.form, for those outside the epoch */
-    bool is_loading, missed;     /* under slot_lock: the observer only notes that it was called */
-    odb_status load_failed;      /* under slot_lock: why it is still loading, for good */
-    bool is_stopping;            /* under slot_lock */
-    bool is_idle;                /* under slot_lock: the thread waits for the next commit */
-    struct vec_scratch *idle;    /* under slot_lock */
-    struct os_thread *thread;    /* the owner of the handle */
+    uint8_t *map_tag;
+    size_t map_cap, map_len, map_used; /* places; taken; taken or left */
+    atomic_size_t pending_count;       /* relaxed */
+    atomic_int bulks;         /* bulk loads under way: what they add is linked at their end */
+    atomic_int form;          /* a.space.form, for those outside the epoch */
+    bool is_loading, missed;  /* under slot_lock: the observer only notes that it was called */
+    odb_status load_failed;   /* under slot_lock: why it is still loading, for good */
+    bool is_stopping;         /* under slot_lock */
+    bool is_idle;             /* under slot_lock: the thread waits for the next commit */
+    struct vec_scratch *idle; /* under slot_lock */
+    struct os_thread *thread; /* the owner of the handle */
 
     struct os_mutex write_lock;
     struct vec_scratch writer; /* the rest under write_lock */
@@ -98,11 +99,16 @@ void vec_slot_return(struct vec_index *ix, uint32_t slot);
 ODB_MUST_CHECK odb_status vec_list_add(struct vec_list *list, uint32_t slot);
 ODB_MUST_CHECK odb_status vec_list_reserve(struct vec_list *list, size_t count);
 
-/* The table of ids, under slot_lock. Room for `count`; add a living slot; take out the slot of an id,
- * VEC_NONE when it has none. */
+void vec_list_shrink(struct vec_list *list, size_t keep);
+
+/* The table of ids, under slot_lock. Room for `count`; have a slot stand for its id, take out the slot of
+ * an id. Both return what stood for it before, VEC_NONE when nothing did. */
 ODB_MUST_CHECK odb_status vec_map_reserve(struct vec_index *ix, size_t count);
-void vec_map_add(struct vec_index *ix, uint32_t slot);
-uint32_t vec_map_take(struct vec_index *ix, odb_slice key);
+uint32_t vec_map_put(struct vec_index *ix, uint32_t slot);
+uint32_t vec_map_take(struct vec_index *ix, odb_slice id);
+
+/* All memory of it, in bytes. Under write_lock and slot_lock. */
+uint64_t vec_index_bytes(const struct vec_index *ix);
 
 /* By how much a vector of length `norm` is multiplied before it is encoded. */
 static inline float vec_factor(const struct vec_index *ix, float norm)

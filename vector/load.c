@@ -109,7 +109,7 @@ static odb_status load_vector(struct loading *l, odb_slice id, odb_slice row)
 {
     struct vec_index *ix = l->ix;
     struct vec_data d;
-    struct vec_id *copy;
+    uint32_t name;
     odb_status st;
 
     if (id.size == 0 || id.size > ODB_VEC_ID_MAX || vec_data_read(row, &d) ||
@@ -122,22 +122,24 @@ static odb_status load_vector(struct loading *l, odb_slice id, odb_slice row)
     st = know_slot(l, d.nid);
     if (st != ODB_OK)
         return st;
-    copy = vec_id_new(id);
-    if (!copy)
-        return err_set(ODB_NOMEM, "vector index: no memory for an id");
+    os_mutex_lock(&ix->slot_lock);
+    st = vec_name_add(&ix->a, id, &name);
+    if (st == ODB_OK) {
+        vec_name_drop(&ix->a, vec_name_set(&ix->a, d.nid, name));
+        st = vec_map_reserve(ix, ix->map_len + 1);
+    }
+    if (st == ODB_OK)
+        (void)vec_map_put(ix, d.nid);
+    os_mutex_unlock(&ix->slot_lock);
+    if (st != ODB_OK)
+        return st;
     mark(l->data, d.nid);
     vec_data_floats(&d, l->floats);
     vec_row_encode(ix->a.space.form, l->floats, vec_factor(ix, d.norm), d.dim,
                    vec_row(&ix->a, d.nid));
-    mem_free(atomic_exchange(&vec_node(&ix->a, d.nid)->id, copy));
-    atomic_store(&vec_node(&ix->a, d.nid)->begin, 0);
+    vec_begin_set(vec_node(&ix->a, d.nid), 0);
     atomic_fetch_add_explicit(&ix->live, 1, memory_order_relaxed);
-    os_mutex_lock(&ix->slot_lock);
-    st = vec_map_reserve(ix, ix->map_len + 1);
-    if (st == ODB_OK)
-        vec_map_add(ix, d.nid);
-    os_mutex_unlock(&ix->slot_lock);
-    return st;
+    return ODB_OK;
 }
 
 static odb_status each_row(struct loading *l, odb_cf *cf, odb_slice prefix,

@@ -83,7 +83,7 @@ static bool is_masked(const struct job *j, uint32_t slot)
 
 static odb_slice id_of(const struct vec_index *ix, uint32_t slot)
 {
-    struct vec_id *id = atomic_load_explicit(&vec_node(&ix->a, slot)->id, memory_order_acquire);
+    const struct vec_id *id = vec_name(&ix->a, slot);
 
     return id ? odb_bytes(id->bytes, id->len) : odb_bytes(NULL, 0);
 }

@@ -237,7 +237,7 @@ odb_status odb_vec_stats(odb_db *db, odb_vec_stats_t *out)
         s.dead = atomic_load(&ix->dead);
         s.pending = ix->pending.len - ix->pending_head;
         s.slots = atomic_load(&ix->a.slot_count);
-        s.bytes = vec_arena_bytes(&ix->a);
+        s.bytes = vec_index_bytes(ix);
         entry = atomic_load(&ix->a.entry);
         s.levels = entry == VEC_NEVER ? 0 : (uint32_t)(entry >> 32) + 1;
         for (size_t i = 0; i < ix->linked_words; i++)

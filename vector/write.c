@@ -30,8 +30,7 @@ static odb_status look_before(struct vec_index *ix, odb_txn *t, odb_slice id, st
     if (!vec_data_read(odb_bytes(v.data, v.size), &d) && vec_slot_exists(&ix->a, d.nid)) {
         out->is_there = true;
         out->slot = d.nid;
-        out->is_own = atomic_load_explicit(&vec_node(&ix->a, d.nid)->begin, memory_order_acquire) ==
-                      VEC_NEVER;
+        out->is_own = vec_begin(vec_node(&ix->a, d.nid)) == VEC_NEVER;
     }
     odb_value_release(&v);
     return ODB_OK;

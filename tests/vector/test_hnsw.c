@@ -62,7 +62,7 @@ static uint32_t graph_place(struct graph *g, uint32_t slot, struct data *d)
     data_next(d, g->x + (size_t)slot * DIM);
     vec_row_encode(g->a.space.form, g->x + (size_t)slot * DIM, 1, DIM, vec_row(&g->a, slot));
     atomic_store(&vec_node(&g->a, slot)->end, 0);
-    atomic_store(&vec_node(&g->a, slot)->begin, 1);
+    vec_begin_set(vec_node(&g->a, slot), 1);
     if (slot >= g->count)
         g->count = slot + 1;
     atomic_store(&g->a.slot_count, g->count);

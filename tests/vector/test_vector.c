@@ -427,6 +427,74 @@ static void a_bulk_load_can_be_cancelled(void **state)
     assert_int_equal(s.linked, 2000);
 }
 
+/* What a vector costs in memory, all told: its code, two cache lines of links, 16 bytes of moments, its
+ * id, a place in the table of ids, its share of the upper rows. Nothing is charged for what might come. */
+static void memory_is_what_the_layout_says(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {.size = sizeof c, .dim = 128, .mode = ODB_VEC_MANUAL, .form = ODB_VEC_I8};
+    odb_vec_stats_t s = {.size = sizeof s};
+    const uint32_t n = 20000;
+    struct rnd r = {21};
+    odb_vec_bulk *b;
+    float x[128];
+    char room[32];
+
+    c.m = 16;
+    c.ef_construction = 16;
+    assert_ok(odb_vec_open(f->db, &c));
+    assert_ok(odb_vec_bulk_begin(f->db, NULL, &b));
+    fill(&r, x, 128);
+    for (uint32_t i = 0; i < n; i++) {
+        x[i % 128] += 0.25f;
+        assert_ok(odb_vec_bulk_add(b, name(room, "b", i), x, 128));
+    }
+    assert_ok(odb_vec_bulk_finish(b));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.linked, n);
+    assert_true(s.bytes / n < 144 + 128 + 16 + 4 + 12 + 5 + 9 + 10);
+    assert_true(s.bytes / n > 144 + 128 + 16 + 4 + 8 + 4 + 5);
+    assert_true(odb_vec_estimate(&c, n, 7) < s.bytes + s.bytes / 20);
+    assert_true(odb_vec_estimate(&c, n, 7) > s.bytes - s.bytes / 20);
+}
+
+/* Replacing and deleting over and over: the table of ids and the heap of names do not grow with it. */
+static void replacing_costs_no_memory(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_stats_t s = {.size = sizeof s};
+    uint64_t first = 0;
+    struct rnd r = {22};
+    odb_vec_hits *hits;
+    odb_vec_search how = {.size = sizeof how, .k = 1};
+    float x[DIM];
+    char room[32];
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    for (int round = 0; round < 12; round++) {
+        for (uint32_t i = 0; i < 600; i++) {
+            odb_slice id = name(room, "r", (uint32_t)round % 3 * 600 + i);
+
+            fill(&r, x, DIM);
+            assert_ok(odb_vec_put(f->db, NULL, id, x, DIM));
+        }
+        assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+        assert_true(odb_vec_hits_at(hits, 0).distance < 1e-6f);
+        assert_true(odb_slice_equal(odb_vec_hits_at(hits, 0).id,
+                                    name(room, "r", (uint32_t)round % 3 * 600 + 599)));
+        odb_vec_hits_free(hits);
+        for (uint32_t i = 0; i < 300; i++)
+            assert_ok(odb_vec_delete(f->db, NULL, name(room, "r", (uint32_t)round % 3 * 600 + i)));
+        assert_ok(odb_vec_compact(f->db));
+        assert_ok(odb_vec_compact(f->db)); /* slots of the one before are free by now */
+        assert_ok(odb_vec_stats(f->db, &s));
+        assert_int_equal(s.live, 300 * (round < 3 ? round + 1 : 3));
+        if (round == 5)
+            first = s.bytes;
+    }
+    assert_true(s.bytes < first + first / 4);
+}
+
 static void old_snapshots_outlive_a_compaction(void **state)
 {
     struct fixture *f = *state;
@@ -707,6 +775,8 @@ int main(int argc, char **argv)
         LSM(a_damaged_graph_is_built_anew),
         LSM(writing_by_hand_is_noticed),
         LSM(a_bulk_load_can_be_cancelled),
+        LSM(memory_is_what_the_layout_says),
+        LSM(replacing_costs_no_memory),
         LSM(old_snapshots_outlive_a_compaction),
         LSM(a_proven_recall_is_the_true_one),
         LSM(a_subgraph_holds_seeds_and_what_is_linked),
