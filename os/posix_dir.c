@@ -48,11 +48,22 @@ int posix_open_at(const struct os_dir *dir, const char *name, int flags)
     return posix_fd_above(fd);
 }
 
+/* A directory as seen from another, with a position of its own: two lists at once must not share one. */
+static int posix_open_folder(int at, const char *name)
+{
+    int fd;
+
+    do
+        fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
 /* Without the right to look into the parent its sync is left out: such a directory was made by
  * somebody else, who had that right. */
 static odb_status posix_sync_parent(int fd, const char *path)
 {
-    int parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int parent = posix_open_folder(fd, "..");
     int err;
 
     if (parent < 0)
@@ -77,10 +88,7 @@ odb_status posix_dir_open(struct os *os, const char *path, unsigned flags, struc
         st = posix_error(errno, "mkdir", NULL, path);
         goto done;
     }
-    do
-        d->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    while (d->fd < 0 && errno == EINTR);
-    d->fd = posix_fd_above(d->fd);
+    d->fd = posix_fd_above(posix_open_folder(AT_FDCWD, path));
     if (d->fd < 0) {
         st = posix_error(errno, "open directory", NULL, path);
         goto done;
@@ -114,8 +122,7 @@ odb_status posix_dir_sync(struct os_dir *dir)
 
 odb_status posix_dir_list(struct os_dir *dir, bool (*each)(void *, const char *), void *arg)
 {
-    /* a description of its own: two lists at once must not share a position */
-    int fd = posix_fd_above(openat(posix_dir_fd(dir), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    int fd = posix_fd_above(posix_open_folder(posix_dir_fd(dir), "."));
     DIR *stream = fd < 0 ? NULL : fdopendir(fd);
     odb_status st = ODB_OK;
     struct dirent *e;

@@ -94,14 +94,19 @@ static bool lock_err_is_unable(int err)
     return err == ENOLCK || err == EOPNOTSUPP || err == ENOTSUP || err == ENOSYS || err == EINVAL;
 }
 
-/* Whether `name` still is the file behind `fd`. */
-static bool lock_file_is_current(const struct os_dir *dir, const char *name, int fd)
+/* *is_current: whether `name` still is the file behind `fd`. */
+static odb_status lock_file_is_current(const struct os_dir *dir, const char *name, int fd,
+                                       bool *is_current)
 {
     struct stat held, named;
 
-    return fstat(fd, &held) == 0 &&
-           fstatat(posix_dir_fd(dir), name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-           held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+    *is_current = false;
+    if (fstat(fd, &held) != 0)
+        return posix_error(errno, "stat", dir->path, name);
+    if (fstatat(posix_dir_fd(dir), name, &named, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? ODB_OK : posix_error(errno, "stat", dir->path, name);
+    *is_current = held.st_dev == named.st_dev && held.st_ino == named.st_ino;
+    return ODB_OK;
 }
 
 /* Open and lock once. *fd stays -1 where a reader has nothing to lock. *again: the file was replaced
@@ -111,6 +116,7 @@ static odb_status lock_file(const struct os_dir *dir, const char *name, int *fd,
     int opened = -1, err;
     odb_status st = posix_open_regular(dir, name, dir->is_readonly ? O_RDONLY : O_RDWR | O_CREAT,
                                        &opened, NULL, NULL);
+    bool is_current = false;
 
     *again = false;
     if (st == ODB_ABSENT && dir->is_readonly)
@@ -126,11 +132,13 @@ static odb_status lock_file(const struct os_dir *dir, const char *name, int *fd,
                          dir->path, name);
     } else if (err) {
         st = posix_error(err, "lock", dir->path, name);
-    } else if (lock_file_is_current(dir, name, opened)) {
-        *fd = opened;
-        return ODB_OK;
     } else {
-        *again = true;
+        st = lock_file_is_current(dir, name, opened, &is_current);
+        if (is_current) {
+            *fd = opened;
+            return ODB_OK;
+        }
+        *again = st == ODB_OK;
     }
     (void)close(opened);
     return st;
