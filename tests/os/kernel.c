@@ -81,6 +81,7 @@ int kernel_fstatat(int dir, const char *name, struct stat *s, int flags)
 
 int kernel_fstatfs(int fd, struct statfs *s)
 {
+    memset(s, 0, sizeof *s);
     if (kernel_says_no("fstatfs"))
         return plan.err ? -1 : 0;
     return fstatfs(fd, s);

@@ -366,7 +366,7 @@ static void a_file_system_that_is_not_trusted_has_no_ring(void **state)
 
     (void)state;
     assert_ok(os_dir_open(os_posix(), inner, OS_DIR_CREATE, &dir));
-    kernel_fail(0, "fstatfs", 0, 1); /* leaves a magic number that nobody has */
+    kernel_fail(0, "fstatfs", 0, 1); /* 0, a magic number that nobody has */
     assert_status(os_ring_open(dir, "RING", RING, &r), ODB_UNSUPPORTED);
     assert_int_equal(kernel_heal(NULL), 1);
     os_dir_close(dir);
