@@ -1,5 +1,6 @@
 /* The storage trait: what every backend must do, run over the LSM tree and over the map in memory. */
 #include "tests/api/fixture.h"
+#include "tests/lib/child.h"
 
 #include <sys/wait.h>
 
@@ -855,7 +856,7 @@ static void P15_a_forked_child_is_refused(void **state)
     assert_true(odb_iter_first(it));
     child = fork();
     if (child == 0)
-        _exit(child_is_refused(f, s, it, &held));
+        test_exit_child(child_is_refused(f, s, it, &held));
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &code, 0), child);
     assert_true(WIFEXITED(code));

@@ -7,6 +7,7 @@
  * The test allocator is not linked: it would count, and take, memory of its own.
  */
 #include "tests/api/fixture.h"
+#include "tests/lib/child.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -127,7 +128,7 @@ static uint64_t peak_of(void (*step)(uint64_t budget, uint64_t count), uint64_t 
     assert_true(child >= 0);
     if (child == 0) {
         step(budget, count);
-        _exit(0);
+        test_exit_child(0);
     }
     assert_int_equal(wait4(child, &code, 0, &used), child);
     if (step == step_die)

@@ -16,6 +16,7 @@
 
 #include "api/odb_backend.h"
 #include "tests/api/isolation.h"
+#include "tests/lib/child.h"
 
 #define THREADS    8
 #define KEYS       48
@@ -696,9 +697,9 @@ static void P12_histories_go_on_after_a_kill(void **state)
             assert_true(child >= 0);
             if (child == 0) {
                 if (odb_open(dir, &o, &r->db) != ODB_OK)
-                    _exit(2);
+                    test_exit_child(2);
                 run_threads(r, from, to);
-                _exit(odb_close(r->db) != ODB_OK);
+                test_exit_child(odb_close(r->db) != ODB_OK);
             }
             (void)usleep((useconds_t)(2000 + (r->seed * (round * 4 + part + 1) * 7919) % 12000));
             (void)kill(child, SIGKILL);

@@ -1,4 +1,5 @@
 /* tests/os/test_posix.c -- the POSIX implementation, in a fresh directory under $TMPDIR. */
+#include "tests/lib/child.h"
 #include "tests/os/os_test.h"
 
 #include <errno.h>
@@ -73,7 +74,7 @@ static int in_child(int (*body)(void))
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0)
-        _exit(body());
+        test_exit_child(body());
     while (waitpid(pid, &status, 0) < 0)
         assert_int_equal(errno, EINTR);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
@@ -519,7 +520,7 @@ static void a_child_does_not_keep_what_the_parent_unlocks(void **state)
     assert_true(pid >= 0);
     if (pid == 0) {
         (void)pause(); /* holds a copy of the descriptor */
-        _exit(0);
+        test_exit_child(0);
     }
     os_unlock(l);
     assert_ok(os_lock(dir, "LOCK", &l));
