@@ -442,8 +442,11 @@ bool vec_consolidate_due(struct vec_index *ix)
 {
     uint64_t dead = atomic_load_explicit(&ix->dead, memory_order_relaxed);
     uint64_t live = atomic_load_explicit(&ix->live, memory_order_relaxed);
+    uint64_t pending = atomic_load_explicit(&ix->pending_count, memory_order_relaxed);
+    uint64_t outside = ix->dead_outside < pending ? ix->dead_outside : pending;
     odb_stats_t stats = {.size = sizeof stats};
 
+    dead -= outside < dead ? outside : dead;
     if (dead <= DEAD_MIN || dead * 20 <= live)
         return false;
     if (dead * 10 > (live + dead) * 3)
@@ -489,6 +492,8 @@ odb_status vec_consolidate(struct vec_index *ix)
     } else {
         ix->gone.len = had;
     }
+    /* What is left was ended before it was linked, or just now. */
+    ix->dead_outside = atomic_load_explicit(&ix->dead, memory_order_relaxed);
     if (st == ODB_OK)
         st = mend(ix);
     mem_free(bits);
@@ -533,12 +538,12 @@ static void run_indexer(void *arg)
     bool stop = false;
 
     while (!stop) {
-        bool rested = false, pause = false;
+        bool rested = false, pause = false, did = work_once(ix);
 
-        if (work_once(ix))
-            continue;
         os_mutex_lock(&ix->slot_lock);
-        if (!ix->is_stopping && ix->pending.len == ix->pending_head) {
+        if (did)
+            ; /* there may be more; but closing does not wait for it */
+        else if (!ix->is_stopping && ix->pending.len == ix->pending_head) {
             ix->is_idle = true;
             if (!os_cond_wait_for(&ix->changed, &ix->slot_lock, IDLE_NS))
                 rested = true;

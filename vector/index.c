@@ -182,7 +182,8 @@ odb_status vec_check_id(odb_slice id)
 
 odb_status vec_check_vector(const struct vec_index *ix, const float *x, uint32_t dim, float *norm)
 {
-    double sum = 0;
+    double sum[4] = {0};
+    bool odd = false;
 
     if (!x || dim == 0 || dim > ODB_VEC_DIM_MAX)
         return err_set(ODB_INVALID, "vector of dimension %u: it must have 1 to %d", dim,
@@ -191,12 +192,14 @@ odb_status vec_check_vector(const struct vec_index *ix, const float *x, uint32_t
         return err_set(ODB_INVALID, "vector of dimension %u, but the index has %u", dim,
                        ix->config.dim);
     for (uint32_t i = 0; i < dim; i++) {
-        if (!(fabsf(x[i]) <= 1e18f)) /* also what is no number; squares must stay finite */
+        odd |= !(fabsf(x[i]) <= 1e18f); /* also what is no number; squares must stay finite */
+        sum[i % 4] += (double)x[i] * (double)x[i];
+    }
+    for (uint32_t i = 0; odd && i < dim; i++)
+        if (!(fabsf(x[i]) <= 1e18f))
             return err_set(ODB_INVALID,
                            "vector component %u is not a number between -1e18 and 1e18", i);
-        sum += (double)x[i] * (double)x[i];
-    }
-    *norm = (float)sqrt(sum);
+    *norm = (float)sqrt(sum[0] + sum[1] + sum[2] + sum[3]);
     if (ix->config.metric == ODB_METRIC_COSINE && !(*norm > 1e-18f))
         return err_set(ODB_INVALID, "a vector of zeros has no direction, which cosine asks for");
     return ODB_OK;
@@ -330,14 +333,15 @@ static void end_node(struct seen *s, uint32_t slot)
 
 static bool encode_row(struct vec_index *ix, const struct vec_data *d)
 {
-    float floats[64], *x = floats;
+    float floats[1024], *x = floats;
 
     if (d->dim > sizeof floats / sizeof *floats)
         x = mem_array(d->dim, sizeof *x);
     if (!x)
         return false;
     vec_data_floats(d, x);
-    vec_row_encode(ix->a.space.form, x, vec_factor(ix, d->norm), d->dim, vec_row(&ix->a, d->nid));
+    ix->a.kernel->encode[ix->a.space.form](x, vec_factor(ix, d->norm), d->dim,
+                                           vec_row(&ix->a, d->nid));
     if (x != floats)
         mem_free(x);
     return true;
@@ -603,6 +607,7 @@ static void forget_all(struct vec_index *ix)
     ix->linked = NULL;
     ix->linked_words = 0;
     ix->dirty.len = ix->done.len = ix->gone.len = 0;
+    ix->dead_outside = 0;
     ix->dirty.is_all = false;
     atomic_store(&ix->live, 0);
     atomic_store(&ix->dead, 0);

@@ -75,9 +75,10 @@ struct vec_index {
     uint64_t *linked;          /* a bit for each slot in the graph */
     size_t linked_words;
     struct vec_dirty dirty;
-    struct vec_list done; /* linked since the last flush: their markers go */
-    struct vec_list gone; /* taken out since the last flush: rows and markers go, slots follow */
-    odb_status failed;    /* of the last flush */
+    struct vec_list done;  /* linked since the last flush: their markers go */
+    struct vec_list gone;  /* taken out since the last flush: rows and markers go, slots follow */
+    uint64_t dead_outside; /* dead that the last removal found not linked yet */
+    odb_status failed;     /* of the last flush */
     uint64_t last_flush_ns;
 
     _Atomic uint64_t searches, distances, inserts, flushes, rebuilds, compactions, damaged;

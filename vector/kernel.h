@@ -31,11 +31,15 @@ enum vec_form { VEC_F32 = 0, VEC_F16 = 1, VEC_I8 = 2, VEC_FORMS = 3 };
  * their elements. */
 typedef void vec_dist_fn(const void *q, const void *const *rows, size_t n, size_t dim, float *out);
 
+/* Write `x` times `factor` as a row. The same codes whatever the kernel. */
+typedef void vec_encode_fn(const float *x, float factor, size_t dim, void *row);
+
 struct vec_kernel {
     const char *name; /* "scalar", "avx2", "avx512", "neon" */
     vec_dist_fn *l2[VEC_FORMS];
     vec_dist_fn *dot[VEC_FORMS];
     void (*widen)(const uint16_t *half, size_t n, float *out);
+    vec_encode_fn *encode[VEC_FORMS];
 };
 
 /* The best of this machine, or the one called `wish` (NULL: no wish). A wish that this machine cannot
@@ -51,13 +55,16 @@ const struct vec_kernel *vec_kernel_avx2(void);
 const struct vec_kernel *vec_kernel_avx512(void);
 const struct vec_kernel *vec_kernel_neon(void);
 
+vec_encode_fn vec_encode_i8_avx2; /* where kernel_avx2.c is compiled */
+
 /* ---- making rows (kernel_scalar.c) ---- */
 
 /* Bytes of a row of this form. */
 size_t vec_row_bytes(enum vec_form form, size_t dim);
 /* Bytes of a query of this form: as a row, but for F16. */
 size_t vec_query_bytes(enum vec_form form, size_t dim);
-/* Write `x` times `factor` as a row. */
+/* As a kernel would that has nothing better; the scalar one's. */
+vec_encode_fn vec_encode_f32, vec_encode_f16, vec_encode_i8;
 void vec_row_encode(enum vec_form form, const float *x, float factor, size_t dim, void *row);
 /* Write it as a query. */
 void vec_query_encode(enum vec_form form, const float *x, float factor, size_t dim, void *query);
@@ -87,6 +94,18 @@ static inline struct vec_i8_head vec_i8_head(const void *row)
 static inline const int8_t *vec_i8_codes(const void *row)
 {
     return (const int8_t *)row + VEC_I8_HEAD;
+}
+
+/* Squares of what rounding took off are added up in so many sums, element i in sum i modulo that. */
+#define VEC_ERROR_LANES 8
+
+static inline double vec_error_sum(const double *lane)
+{
+    double sum = 0;
+
+    for (int i = 0; i < VEC_ERROR_LANES; i++)
+        sum += lane[i];
+    return sum;
 }
 
 static inline float vec_i8_dot(struct vec_i8_head q, struct vec_i8_head r, int32_t dot)

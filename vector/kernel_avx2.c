@@ -14,6 +14,7 @@
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 
 #include <immintrin.h>
+#include <math.h>
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 
@@ -227,6 +228,97 @@ AVX2 static void avx2_widen(const uint16_t *half, size_t n, float *out)
         out[i] = vec_half_to_float(half[i]);
 }
 
+AVX2 static inline float avx2_top(__m256 v)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    s = _mm_max_ss(s, _mm_movehdup_ps(s));
+    return _mm_cvtss_f32(s);
+}
+
+/* Eight codes as bytes, and what they cost. */
+struct avx2_codes {
+    __m256i sum;     /* of their squares */
+    __m256d error_a; /* lanes 0 to 3 */
+    __m256d error_b; /* lanes 4 to 7 */
+};
+
+AVX2 static inline void avx2_encode_8(struct avx2_codes *to, __m256 x, float factor, float inverse,
+                                      float scale, int8_t *out)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 v = _mm256_mul_ps(x, _mm256_set1_ps(inverse)), off;
+    __m256 half = _mm256_or_ps(_mm256_and_ps(v, sign), _mm256_set1_ps(0.5f));
+    __m256i c = _mm256_cvttps_epi32(_mm256_add_ps(v, half));
+    __m256d a, b;
+    __m128i words;
+
+    c = _mm256_max_epi32(_mm256_min_epi32(c, _mm256_set1_epi32(127)), _mm256_set1_epi32(-127));
+    to->sum = _mm256_add_epi32(to->sum, _mm256_mullo_epi32(c, c));
+    off = _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(c));
+    off = _mm256_sub_ps(_mm256_mul_ps(x, _mm256_set1_ps(factor)), off);
+    a = _mm256_cvtps_pd(_mm256_castps256_ps128(off));
+    b = _mm256_cvtps_pd(_mm256_extractf128_ps(off, 1));
+    to->error_a = _mm256_add_pd(to->error_a, _mm256_mul_pd(a, a));
+    to->error_b = _mm256_add_pd(to->error_b, _mm256_mul_pd(b, b));
+    words = _mm_packs_epi32(_mm256_castsi256_si128(c), _mm256_extracti128_si256(c, 1));
+    _mm_storel_epi64((void *)out, _mm_packs_epi16(words, words));
+}
+
+/* A last piece is filled up with zeros, which change nothing. */
+AVX2 void vec_encode_i8_avx2(const float *x, float factor, size_t dim, void *row)
+{
+    int8_t *codes = (int8_t *)row + VEC_I8_HEAD;
+    struct vec_i8_head head = {0, 0, 0, 0};
+    struct avx2_codes sums = {_mm256_setzero_si256(), _mm256_setzero_pd(), _mm256_setzero_pd()};
+    __m256 top = _mm256_setzero_ps();
+    float tail[8] = {0}, inverse;
+    double error[VEC_ERROR_LANES];
+    size_t whole = dim & ~(size_t)7;
+    int8_t last[8];
+
+    memcpy(tail, x + whole, (dim - whole) * sizeof *tail);
+    for (size_t i = 0; i < whole; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor));
+
+        top = _mm256_max_ps(top, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v));
+    }
+    top = _mm256_max_ps(
+        top, _mm256_andnot_ps(_mm256_set1_ps(-0.0f),
+                              _mm256_mul_ps(_mm256_loadu_ps(tail), _mm256_set1_ps(factor))));
+    head.scale = avx2_top(top) / 127.0f;
+    inverse = head.scale > 0 ? factor / head.scale : 0;
+    if (!(inverse < INFINITY && inverse > -INFINITY)) /* so small that its inverse is none */
+        inverse = 0;
+    for (size_t i = 0; i < whole; i += 8)
+        avx2_encode_8(&sums, _mm256_loadu_ps(x + i), factor, inverse, head.scale, codes + i);
+    if (dim > whole) {
+        avx2_encode_8(&sums, _mm256_loadu_ps(tail), factor, inverse, head.scale, last);
+        memcpy(codes + whole, last, dim - whole);
+    }
+    _mm256_storeu_pd(error, sums.error_a);
+    _mm256_storeu_pd(error + 4, sums.error_b);
+    head.norm2 = head.scale * head.scale * (float)avx2_sum_int(sums.sum);
+    head.error = (float)sqrt(vec_error_sum(error));
+    memcpy(row, &head, sizeof head);
+}
+
+AVX2 static void avx2_encode_f16(const float *x, float factor, size_t dim, void *row)
+{
+    uint16_t *half = row;
+    size_t i = 0;
+
+    for (; i + 8 <= dim; i += 8) {
+        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(factor));
+        __m128i h = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+
+        memcpy(half + i, &h, sizeof h);
+    }
+    for (; i < dim; i++)
+        half[i] = vec_half_from_float(x[i] * factor);
+}
+
 const struct vec_kernel *vec_kernel_avx2(void)
 {
     static const struct vec_kernel k = {
@@ -234,6 +326,7 @@ const struct vec_kernel *vec_kernel_avx2(void)
         {avx2_l2_f32, avx2_l2_f16, avx2_l2_i8},
         {avx2_dot_f32, avx2_dot_f16, avx2_dot_i8},
         avx2_widen,
+        {vec_encode_f32, avx2_encode_f16, vec_encode_i8_avx2},
     };
 
     return &k;

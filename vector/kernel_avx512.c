@@ -13,10 +13,12 @@
 #include ODB_AVX512_PORTABLE
 #define AVX512
 #define HAVE_AVX512
+#define AVX512_ENCODE_I8 vec_encode_i8
 #elif (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include <immintrin.h>
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,f16c")))
 #define HAVE_AVX512
+#define AVX512_ENCODE_I8 vec_encode_i8_avx2 /* wider stores would not help */
 #endif
 
 #ifdef HAVE_AVX512
@@ -207,6 +209,7 @@ const struct vec_kernel *vec_kernel_avx512(void)
         {avx512_l2_f32, avx512_l2_f16, avx512_l2_i8},
         {avx512_dot_f32, avx512_dot_f16, avx512_dot_i8},
         avx512_widen,
+        {vec_encode_f32, vec_encode_f16, AVX512_ENCODE_I8},
     };
 
     return &k;

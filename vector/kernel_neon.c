@@ -131,6 +131,7 @@ const struct vec_kernel *vec_kernel_neon(void)
         {neon_l2_f32, neon_l2_f16, neon_l2_i8},
         {neon_dot_f32, neon_dot_f16, neon_dot_i8},
         neon_widen,
+        {vec_encode_f32, vec_encode_f16, vec_encode_i8},
     };
 
     return &k;

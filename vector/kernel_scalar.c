@@ -119,6 +119,7 @@ const struct vec_kernel *vec_kernel_scalar(void)
         {scalar_l2_f32, scalar_l2_f16, scalar_l2_i8},
         {scalar_dot_f32, scalar_dot_f16, scalar_dot_i8},
         scalar_widen,
+        {vec_encode_f32, vec_encode_f16, vec_encode_i8},
     };
 
     return &k;
@@ -187,12 +188,12 @@ size_t vec_query_bytes(enum vec_form form, size_t dim)
     return vec_row_bytes(form == VEC_F16 ? VEC_F32 : form, dim);
 }
 
-static void encode_i8(const float *x, float factor, size_t dim, void *row)
+void vec_encode_i8(const float *x, float factor, size_t dim, void *row)
 {
     int8_t *codes = (int8_t *)row + VEC_I8_HEAD;
     struct vec_i8_head head = {0, 0, 0, 0};
     float top = 0, inverse;
-    double error = 0;
+    double error[VEC_ERROR_LANES] = {0}; /* as wide kernels add them up */
     int32_t sum = 0;
 
     for (size_t i = 0; i < dim; i++) {
@@ -213,31 +214,32 @@ static void encode_i8(const float *x, float factor, size_t dim, void *row)
         codes[i] = (int8_t)c;
         sum += c * c;
         off = x[i] * factor - head.scale * (float)c;
-        error += (double)off * (double)off;
+        error[i % VEC_ERROR_LANES] += (double)off * (double)off;
     }
     head.norm2 = head.scale * head.scale * (float)sum;
-    head.error = (float)sqrt(error);
+    head.error = (float)sqrt(vec_error_sum(error));
     memcpy(row, &head, sizeof head);
 }
 
-static void scale_floats(const float *x, float factor, size_t dim, float *out)
+void vec_encode_f32(const float *x, float factor, size_t dim, void *row)
 {
+    float *out = row;
+
     for (size_t i = 0; i < dim; i++)
         out[i] = x[i] * factor;
 }
 
+void vec_encode_f16(const float *x, float factor, size_t dim, void *row)
+{
+    uint16_t *half = row;
+
+    for (size_t i = 0; i < dim; i++)
+        half[i] = vec_half_from_float(x[i] * factor);
+}
+
 void vec_row_encode(enum vec_form form, const float *x, float factor, size_t dim, void *row)
 {
-    if (form == VEC_I8) {
-        encode_i8(x, factor, dim, row);
-    } else if (form == VEC_F32) {
-        scale_floats(x, factor, dim, row);
-    } else {
-        uint16_t *half = row;
-
-        for (size_t i = 0; i < dim; i++)
-            half[i] = vec_half_from_float(x[i] * factor);
-    }
+    vec_kernel_scalar()->encode[form](x, factor, dim, row);
 }
 
 void vec_query_encode(enum vec_form form, const float *x, float factor, size_t dim, void *query)

@@ -83,6 +83,16 @@ const char *vec_data_read(odb_slice value, struct vec_data *out)
     return NULL;
 }
 
+bool vec_data_node(odb_slice value, uint32_t *nid)
+{
+    const uint8_t *p = value.data;
+
+    if (value.size <= VEC_DATA_HEAD || p[0] != ROW_VERSION || p[1] != TYPE_F32)
+        return false;
+    *nid = get_u32(p + 4);
+    return *nid < VEC_SLOTS_MAX;
+}
+
 void vec_data_floats(const struct vec_data *d, float *out)
 {
     for (uint32_t i = 0; i < d->dim; i++)

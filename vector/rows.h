@@ -18,6 +18,8 @@ struct vec_data {
 
 /* NULL: sound, and *out is set. Otherwise what is wrong. */
 ODB_MUST_CHECK const char *vec_data_read(odb_slice value, struct vec_data *out);
+/* Only the node that a row names, of a row that may be trusted as little as any. */
+ODB_MUST_CHECK bool vec_data_node(odb_slice value, uint32_t *nid);
 /* The floats in the machine's order. */
 void vec_data_floats(const struct vec_data *d, float *out);
 /* Append a row. */

@@ -18,7 +18,7 @@ struct before {
 
 static odb_status look_before(struct vec_index *ix, odb_txn *t, odb_slice id, struct before *out)
 {
-    struct vec_data d;
+    uint32_t nid;
     odb_value v;
     odb_status st = odb_get(odb_in(t), ix->data, id, &v);
 
@@ -27,10 +27,10 @@ static odb_status look_before(struct vec_index *ix, odb_txn *t, odb_slice id, st
         return ODB_OK;
     if (st != ODB_OK)
         return st;
-    if (!vec_data_read(odb_bytes(v.data, v.size), &d) && vec_slot_exists(&ix->a, d.nid)) {
+    if (vec_data_node(odb_bytes(v.data, v.size), &nid) && vec_slot_exists(&ix->a, nid)) {
         out->is_there = true;
-        out->slot = d.nid;
-        out->is_own = vec_begin(vec_node(&ix->a, d.nid)) == VEC_NEVER;
+        out->slot = nid;
+        out->is_own = vec_begin(vec_node(&ix->a, nid)) == VEC_NEVER;
     }
     odb_value_release(&v);
     return ODB_OK;
@@ -144,6 +144,7 @@ odb_status odb_vec_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vect
     struct vec_index *ix = NULL;
     uint32_t slot = VEC_NONE;
     float norm = 0;
+    bool fresh = false;
     odb_status st = vec_check_id(id);
 
     if (st == ODB_OK && (!vector || dim == 0 || dim > ODB_VEC_DIM_MAX))
@@ -151,11 +152,13 @@ odb_status odb_vec_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vect
                      ODB_VEC_DIM_MAX);
     if (st == ODB_OK)
         st = vec_index_of(db ? db : odb_txn_db(txn), &ix);
-    if (st == ODB_OK)
+    if (st == ODB_OK) {
+        fresh = atomic_load(&ix->state) != VEC_READY;
         st = vec_check_vector(ix, vector, dim, &norm);
+    }
     if (st == ODB_OK)
         st = index_to_write(db, txn, dim, &ix);
-    if (st == ODB_OK) /* the first vector may have met another first one */
+    if (st == ODB_OK && fresh) /* the first vector may have met another first one */
         st = vec_check_vector(ix, vector, dim, &norm);
     if (st != ODB_OK)
         return st;

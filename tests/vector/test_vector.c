@@ -458,6 +458,53 @@ static void memory_is_what_the_layout_says(void **state)
     assert_true(odb_vec_estimate(&c, n, 7) > s.bytes - s.bytes / 20);
 }
 
+/* Vectors that were replaced before they were linked are no reason to look through the graph again and
+ * again for something to take out. */
+static void what_waits_is_not_swept_for(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_stats_t s = {.size = sizeof s};
+    odb_vec_bulk *hold;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_I8, 1);
+    free(put_many(f, "a", 100, 23));
+    assert_ok(odb_vec_wait(f->db));
+    assert_ok(odb_vec_bulk_begin(f->db, NULL, &hold)); /* what comes waits */
+    for (uint64_t round = 0; round < 15; round++)
+        free(put_many(f, "a", 100, 24 + round));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.dead, 1500);
+    assert_true(odb_vec_work(f->db)); /* the first hundred go */
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.dead, 1400);
+    assert_false(odb_vec_work(f->db));
+    odb_vec_bulk_abort(hold);
+    assert_ok(odb_vec_wait(f->db));
+    assert_true(odb_vec_work(f->db)); /* linked by now */
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.dead, 0);
+    assert_int_equal(s.linked, 100);
+}
+
+/* Closing does not wait until all is linked: the next open goes on with what is pending. */
+static void closing_leaves_work_to_the_next_open(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {.size = sizeof c, .dim = DIM, .mode = ODB_VEC_ASYNC, .flat_max = 1};
+    odb_vec_stats_t s = {.size = sizeof s};
+
+    c.pending_max = 100000;
+    c.ef_construction = 400;
+    assert_ok(odb_vec_open(f->db, &c));
+    free(put_many(f, "a", 6000, 31));
+    fixture_reopen(f);
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.live, 6000);
+    assert_true(s.pending > 0);
+    assert_int_equal(s.linked + s.pending, 6000);
+}
+
 /* Replacing and deleting over and over: the table of ids and the heap of names do not grow with it. */
 static void replacing_costs_no_memory(void **state)
 {
@@ -776,6 +823,8 @@ int main(int argc, char **argv)
         LSM(writing_by_hand_is_noticed),
         LSM(a_bulk_load_can_be_cancelled),
         LSM(memory_is_what_the_layout_says),
+        LSM(what_waits_is_not_swept_for),
+        LSM(closing_leaves_work_to_the_next_open),
         LSM(replacing_costs_no_memory),
         LSM(old_snapshots_outlive_a_compaction),
         LSM(a_proven_recall_is_the_true_one),
