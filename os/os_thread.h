@@ -52,6 +52,7 @@ enum lock_rank {
     RANK_TABLES = 80,   /* sstable: opening and closing tables */
     RANK_VEC_ROW = 85,  /* vector: one row of links */
     RANK_CACHE = 90,    /* sstable: the clock of the block cache */
+    RANK_HEAP = 92,     /* sstable: memory of cached blocks */
     RANK_EXEC = 95,     /* lsm: the job queue */
     RANK_LOGFILE = 97,  /* api: the readable LOG */
     RANK_OS_SYNC = 98,  /* os: one sync of a file at a time */

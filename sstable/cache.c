@@ -27,7 +27,8 @@
  *    (sst_cache_drop), so no frame points into a table that is gone.
  *
  * Memory over budget: pinned frames, and what left but waits for the epoch. The latter is collected
- * whenever it is a sixteenth of the budget, so that it stays a few frames where readers are quick.
+ * whenever it is a sixteenth of the budget, so that it stays a few frames where readers are quick. And what
+ * is free between frames in the chunks they lie in (heap.c): about a tenth.
  *
  * Threads: any. The lock (RANK_CACHE) is held for list work only, never for a read from the disk.
  */
@@ -38,7 +39,20 @@
 
 #include "base/alloc.h"
 
-#define CACHE_HEAP_COST 16 /* what the heap adds to a block of memory, about */
+#define CACHE_HEAP_COST 16 /* what the C library adds to a block of memory, about */
+
+/* Frames with more bytes than this have memory of their own, not a piece of a chunk. Address sanitizers are
+ * to see each frame apart. */
+#if defined(__SANITIZE_ADDRESS__)
+#define CACHE_HEAP_MAX 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CACHE_HEAP_MAX 0
+#endif
+#endif
+#ifndef CACHE_HEAP_MAX
+#define CACHE_HEAP_MAX (HEAP_SIZE_MAX - sizeof(struct sst_frame))
+#endif
 
 ODB_COLD void sst_cache_init(struct sst_cache *c, struct epoch *epoch, size_t budget)
 {
@@ -46,33 +60,45 @@ ODB_COLD void sst_cache_init(struct sst_cache *c, struct epoch *epoch, size_t bu
     c->epoch = epoch;
     c->budget = budget;
     os_mutex_init(&c->lock, RANK_CACHE);
+    heap_init(&c->heap, budget);
 }
 
 ODB_COLD void sst_cache_destroy(struct sst_cache *c)
 {
     assert(!c->hand && atomic_load(&c->retiring) == 0);
     os_mutex_destroy(&c->lock);
+    heap_release(&c->heap);
 }
 
 /* ---- frames ---- */
 
 struct sst_frame *sst_frame_new(struct sst_cache *c, size_t len)
 {
-    struct sst_frame *f = len > SIZE_MAX - sizeof *f ? NULL : mem_alloc(sizeof *f + len);
+    bool is_alone = len > CACHE_HEAP_MAX;
+    struct sst_frame *f;
+    size_t room;
 
+    if (len > SIZE_MAX - sizeof *f - CACHE_HEAP_COST)
+        return NULL;
+    room = sizeof *f + len + CACHE_HEAP_COST;
+    f = is_alone ? mem_alloc(sizeof *f + len) : heap_alloc(&c->heap, sizeof *f + len, &room);
     if (!f)
         return NULL;
+    f->is_alone = is_alone;
     atomic_init(&f->refs, 1);
     atomic_init(&f->is_used, false);
     f->cache = c;
-    f->charge = sizeof *f + len + CACHE_HEAP_COST;
+    f->charge = room;
     f->slot = NULL;
     return f;
 }
 
 void sst_frame_free(struct sst_frame *f)
 {
-    mem_free(f);
+    if (f->is_alone)
+        mem_free(f);
+    else
+        heap_free(&f->cache->heap, f);
 }
 
 void sst_frame_unpin(struct sst_frame *f)
@@ -80,7 +106,7 @@ void sst_frame_unpin(struct sst_frame *f)
     if (atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
         return;
     atomic_fetch_sub_explicit(&f->cache->bytes, f->charge, memory_order_relaxed);
-    mem_free(f);
+    sst_frame_free(f);
 }
 
 /* The epoch has passed: let go of what the slot held. */
@@ -247,6 +273,7 @@ ODB_COLD void sst_cache_resize(struct sst_cache *c, size_t budget)
     c->budget = budget;
     list = cache_pick(c);
     os_mutex_unlock(&c->lock);
+    heap_set_budget(&c->heap, budget);
     cache_retire(c, list, budget);
     if (list)
         (void)epoch_collect(c->epoch);

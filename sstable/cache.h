@@ -7,6 +7,7 @@
 #include "base/epoch.h"
 #include "os/os_thread.h"
 #include "sstable/block.h"
+#include "sstable/heap.h"
 
 #define SST_FRAME_HEAD 512 /* bytes of a usual block that lie before its values, about */
 
@@ -17,6 +18,7 @@ struct sst_cache {
     size_t charged ODB_GUARDED(lock); /* frames in the ring, and what sst_cache_charge added */
     struct sst_frame *hand ODB_GUARDED(lock); /* of the clock; NULL: no frames */
     size_t frame_count ODB_GUARDED(lock);     /* in the ring */
+    struct heap heap;                         /* where frames lie; has a lock of its own */
     atomic_size_t bytes;    /* all memory, frames that wait to be freed included; relaxed */
     atomic_size_t leaving;  /* bytes of frames that wait for the epoch; relaxed */
     atomic_size_t retiring; /* things handed to the epoch that will come back; release/acquire */
@@ -32,6 +34,7 @@ struct sst_slot {
 /* One data block, checked and unpacked. `block` and `bytes` never change once it is published. */
 struct sst_frame {
     atomic_bool is_used; /* read since the hand last came by; relaxed */
+    bool is_alone;       /* not in the heap, but memory of its own */
     atomic_uint refs;    /* one while it is in its slot or waits for the epoch, one for each pin */
     struct block block;
     struct sst_cache *cache;
@@ -48,7 +51,7 @@ void sst_cache_destroy(struct sst_cache *c);
 
 /* A frame with room for `len` bytes, owned by the caller, uncharged. NULL when out of memory. */
 struct sst_frame *sst_frame_new(struct sst_cache *c, size_t len);
-/* One that was never published. NULL is fine. */
+/* One that was never published. */
 void sst_frame_free(struct sst_frame *f);
 
 /* Put `f` into `slot`, unless another thread's frame of the same block is there already: then `f` is
