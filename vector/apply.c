@@ -20,6 +20,8 @@
 
 #define APPLY_ONCE  64
 #define HELP_ONCE   16
+#define PENDING_MIN 128   /* may be pending while others search */
+#define CALM        1024  /* writes without a search in between: nobody searches */
 #define FLUSH_NODES 65536 /* more changed rows than this are stored in several batches */
 #define BATCH_NODES 8192
 #define IDLE_NS     1000000000u
@@ -98,6 +100,19 @@ static odb_status prepare_writer(struct vec_index *ix)
                : st;
 }
 
+/* What is about to be linked; searches that began before see to it that they do not return it. */
+static void note_newest(struct vec_index *ix, const uint32_t *slot, size_t n)
+{
+    uint64_t newest = atomic_load_explicit(&ix->newest, memory_order_relaxed);
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t begin = vec_begin(vec_node(&ix->a, slot[i]));
+
+        newest = begin > newest ? begin : newest;
+    }
+    atomic_store_explicit(&ix->newest, newest, memory_order_release);
+}
+
 size_t vec_apply(struct vec_index *ix, size_t max)
 {
     uint32_t slot[APPLY_ONCE];
@@ -108,6 +123,7 @@ size_t vec_apply(struct vec_index *ix, size_t max)
     n = peek_pending(ix, slot, max < APPLY_ONCE ? max : APPLY_ONCE);
     if (n == 0 || prepare_writer(ix) != ODB_OK || vec_list_reserve(&ix->done, ix->done.len + n))
         return 0;
+    note_newest(ix, slot, n);
     for (size_t i = 0; i < n; i++) {
         vec_insert(&ix->a, &ix->writer, slot[i], &ix->dirty);
         set_linked(ix, slot[i]);
@@ -195,6 +211,7 @@ odb_status vec_apply_all(struct vec_index *ix, uint32_t threads, odb_progress *p
     st = prepare_writer(ix);
     if (st == ODB_OK && c.count) {
         ix->dirty.is_all = true;
+        note_newest(ix, slot, c.count);
         vec_insert(&ix->a, &ix->writer, slot[0], NULL); /* nobody starts with an empty graph */
         atomic_store(&c.next, 1);
         atomic_store(&c.finished, 1);
@@ -595,12 +612,27 @@ void vec_after_write(struct vec_index *ix)
             ;
 }
 
+/* How much may be pending before writers help. While somebody searches it is less, since each search looks
+ * through all that is: the graph grows no slower for it, but commits wait sooner. */
+static size_t pending_limit(struct vec_index *ix)
+{
+    uint64_t calm = atomic_fetch_add_explicit(&ix->calm, 1, memory_order_relaxed);
+    size_t most = ix->config.pending_max, least = most < PENDING_MIN ? most : PENDING_MIN;
+
+    if (calm >= CALM)
+        return most;
+    return most / 8 > least ? most / 8 : least;
+}
+
 void vec_before_write(struct vec_index *ix)
 {
+    size_t limit;
+
     if (atomic_load(&ix->state) != VEC_READY || ix->config.mode == ODB_VEC_EXACT ||
         atomic_load(&ix->bulks))
         return;
-    if (atomic_load_explicit(&ix->pending_count, memory_order_relaxed) < ix->config.pending_max)
+    limit = pending_limit(ix);
+    if (atomic_load_explicit(&ix->pending_count, memory_order_relaxed) < limit)
         return;
     if (os_mutex_trylock(&ix->write_lock)) {
         if (!atomic_load(&ix->is_stale))
@@ -609,7 +641,7 @@ void vec_before_write(struct vec_index *ix)
         return;
     }
     os_mutex_lock(&ix->slot_lock); /* somebody is at it: at his speed then */
-    if (!ix->is_stopping && ix->pending.len - ix->pending_head >= ix->config.pending_max)
+    if (!ix->is_stopping && ix->pending.len - ix->pending_head >= limit)
         (void)os_cond_wait_for(&ix->changed, &ix->slot_lock, 50000000);
     os_mutex_unlock(&ix->slot_lock);
 }

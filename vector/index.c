@@ -373,7 +373,6 @@ static void see_vector(struct seen *s, const odb_op *op)
     end_node(s, vec_map_put(ix, d.nid));
     atomic_store_explicit(&n->end, 0, memory_order_relaxed);
     vec_begin_set(n, s->sequence);
-    atomic_store_explicit(&ix->newest, s->sequence, memory_order_release);
     assert(ix->pending.len < ix->pending.cap);
     ix->pending.slot[ix->pending.len++] = d.nid;
     ix->reserved--;

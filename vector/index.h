@@ -48,7 +48,7 @@ struct vec_index {
     struct vec_arena a;      /* (2) */
     struct epoch epoch;
     _Atomic uint64_t floor;      /* seq_cst, (3) */
-    _Atomic uint64_t newest;     /* the latest begin of all nodes; release */
+    _Atomic uint64_t newest;     /* the latest begin of all linked nodes; release */
     _Atomic uint64_t live, dead; /* vectors now; ended nodes in the graph: relaxed */
 
     struct os_mutex slot_lock;
@@ -61,6 +61,7 @@ struct vec_index {
     uint8_t *map_tag;
     size_t map_cap, map_len, map_used; /* places; taken; taken or left */
     atomic_size_t pending_count;       /* relaxed */
+    _Atomic uint64_t calm;             /* writes since somebody searched the graph; relaxed */
     atomic_int bulks;         /* bulk loads under way: what they add is linked at their end */
     atomic_int form;          /* a.space.form, for those outside the epoch */
     bool is_loading, missed;  /* under slot_lock: the observer only notes that it was called */

@@ -501,8 +501,8 @@ static odb_status search_graph(struct job *j, const void *query, struct vec_scra
         odb_slice id = id_of(j->ix, slot);
         float distance;
 
-        if (s->pool[i].slot & VEC_CAND_HIDDEN)
-            continue;
+        if ((s->pool[i].slot & VEC_CAND_HIDDEN) || !is_visible(j, slot))
+            continue; /* the latter: linked since the walk began */
         if (j->ix->a.space.form == VEC_I8) {
             struct vec_i8_head head = vec_i8_head(vec_row(&j->ix->a, slot));
 
@@ -612,6 +612,8 @@ static odb_status search_memory(struct job *j)
             }
         }
         if (!scan) {
+            if (atomic_load_explicit(&ix->calm, memory_order_relaxed))
+                atomic_store_explicit(&ix->calm, 0, memory_order_relaxed);
             atomic_fetch_add_explicit(&ix->searches, 1, memory_order_relaxed);
             atomic_fetch_add_explicit(&ix->distances, s->distances, memory_order_relaxed);
         }

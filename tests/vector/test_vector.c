@@ -486,6 +486,59 @@ static void what_waits_is_not_swept_for(void **state)
     assert_int_equal(s.linked, 100);
 }
 
+struct meddler {
+    struct fixture *f;
+    const float *x;
+    int calls;
+};
+
+/* Once the walk is under way, store the vector that is asked for and link it. */
+static bool meddle(void *arg, odb_slice id)
+{
+    struct meddler *m = arg;
+
+    (void)id;
+    if (++m->calls == 300) {
+        assert_ok(odb_vec_put(m->f->db, NULL, odb_s("late"), m->x, DIM));
+        assert_true(odb_vec_work(m->f->db));
+    }
+    return true;
+}
+
+/* A search at a snapshot does not see what is committed and linked while it walks. */
+static void a_search_under_way_sees_its_moment(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_search how = {.size = sizeof how, .k = 10, .ef = 100};
+    struct meddler m = {.f = f};
+    odb_vec_search_stats stats;
+    odb_snapshot *snapshot;
+    odb_vec_hits *hits;
+    float *x;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    x = put_many(f, "a", 3000, 41);
+    assert_ok(odb_vec_wait(f->db));
+    m.x = x + 5 * DIM;
+    how.filter = meddle;
+    how.filter_arg = &m;
+    how.stats = &stats;
+    assert_ok(odb_snapshot_new(f->db, &snapshot));
+    assert_ok(odb_vec_find(odb_asof(snapshot), m.x, DIM, &how, &hits));
+    assert_int_equal(stats.plan, ODB_VEC_PLAN_GRAPH);
+    assert_true(m.calls > 300);
+    assert_int_equal(odb_vec_hits_count(hits), 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_not_equal(odb_vec_hits_at(hits, i).id.size, 4);
+    odb_vec_hits_free(hits);
+    odb_snapshot_free(snapshot);
+    assert_ok(odb_vec_find(odb_now(f->db), m.x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 10);
+    assert_slice(odb_vec_hits_at(hits, 1).id, "late");
+    odb_vec_hits_free(hits);
+    free(x);
+}
+
 /* Closing does not wait until all is linked: the next open goes on with what is pending. */
 static void closing_leaves_work_to_the_next_open(void **state)
 {
@@ -825,6 +878,7 @@ int main(int argc, char **argv)
         LSM(memory_is_what_the_layout_says),
         LSM(what_waits_is_not_swept_for),
         LSM(closing_leaves_work_to_the_next_open),
+        LSM(a_search_under_way_sees_its_moment),
         LSM(replacing_costs_no_memory),
         LSM(old_snapshots_outlive_a_compaction),
         LSM(a_proven_recall_is_the_true_one),
