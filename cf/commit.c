@@ -56,10 +56,15 @@
 #include "base/hash.h"
 #include "cf/set_priv.h"
 
-#define COMMIT_PARTS       8    /* families of a batch whose state fits the stack */
-#define COMMIT_SMALL       1024 /* bytes of a single operation that fit the stack */
-#define COMMIT_SPINS       200
-#define COMMIT_YIELDS      20
+#define COMMIT_PARTS 8    /* families of a batch whose state fits the stack */
+#define COMMIT_SMALL 1024 /* bytes of a single operation that fit the stack */
+#ifdef ODB_SCHED          /* the test scheduler says how often */
+#define COMMIT_SPINS  sched_patience
+#define COMMIT_YIELDS sched_patience
+#else
+#define COMMIT_SPINS  200
+#define COMMIT_YIELDS 20
+#endif
 #define COMMIT_PATIENCE_NS UINT64_C(1000000) /* no_wait: a longer delay is worth telling */
 
 enum { SLOT_EMPTY, SLOT_DONE, SLOT_TOKEN };

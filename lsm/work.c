@@ -145,7 +145,12 @@ static odb_status install(struct lsm_tree *t, const struct version_add *add, uin
         edit.flushed_lsn = flushed->end_lsn;
     }
     os_mutex_lock(&t->edit_lock);
-    st = tree_plan(t, add, add_count, remove, remove_count, flushed ? flushed->mem : NULL, &change);
+    if (!flushed && atomic_load_explicit(&t->cancel, memory_order_relaxed))
+        /* lsm_drop may have emptied the version: that is no damage */
+        st = err_set(ODB_CANCELLED, "the column family was dropped");
+    else
+        st = tree_plan(t, add, add_count, remove, remove_count, flushed ? flushed->mem : NULL,
+                       &change);
     if (st == ODB_OK) {
         *was_asked = true;
         st = t->env->log_edit(t->env->owner, &edit, tree_apply, &change);

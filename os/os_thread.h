@@ -10,8 +10,20 @@
 
 #include "base/status.h"
 
-#ifdef ODB_WITH_THREADS
+#ifdef ODB_SCHED /* the test scheduler stands in for the system (os/os_sched.h); never in the product */
+struct os_thread;
+#define OS_LOCK_MEMBERS struct os_thread *owner;
+#define OS_COND_MEMBERS struct os_thread *first; /* who waits, in the order they came */
+#define OS_LOCK_INIT    .owner = NULL,
+#elif defined(ODB_WITH_THREADS)
 #include <pthread.h>
+#define OS_LOCK_MEMBERS pthread_mutex_t m;
+#define OS_COND_MEMBERS pthread_cond_t c;
+#define OS_LOCK_INIT    .m = PTHREAD_MUTEX_INITIALIZER,
+#else
+#define OS_LOCK_MEMBERS
+#define OS_COND_MEMBERS char unused;
+#define OS_LOCK_INIT
 #endif
 
 #if defined(__clang__) && defined(ODB_WITH_THREADS)
@@ -60,9 +72,7 @@ enum lock_rank {
 };
 
 struct ODB_CAPABILITY os_mutex {
-#ifdef ODB_WITH_THREADS
-    pthread_mutex_t m;
-#endif
+    OS_LOCK_MEMBERS
 #ifndef NDEBUG
     int rank;
     struct os_mutex *below; /* the lock its holder took before it; the holder's */
@@ -73,29 +83,20 @@ struct ODB_CAPABILITY os_mutex {
 };
 
 /* For the few mutexes that exist before any code runs. */
-#ifdef ODB_WITH_THREADS
-#define OS_MUTEX_PTHREAD_INIT .m = PTHREAD_MUTEX_INITIALIZER,
-#else
-#define OS_MUTEX_PTHREAD_INIT
-#endif
 #ifndef NDEBUG
 #define OS_MUTEX_INIT(rank_)                                                                       \
     {                                                                                              \
-        OS_MUTEX_PTHREAD_INIT.rank = (rank_)                                                       \
+        OS_LOCK_INIT.rank = (rank_)                                                                \
     }
 #else
 #define OS_MUTEX_INIT(rank_)                                                                       \
     {                                                                                              \
-        OS_MUTEX_PTHREAD_INIT.unused = 0                                                           \
+        OS_LOCK_INIT.unused = 0                                                                    \
     }
 #endif
 
 struct os_cond {
-#ifdef ODB_WITH_THREADS
-    pthread_cond_t c;
-#else
-    char unused;
-#endif
+    OS_COND_MEMBERS
 };
 
 void os_mutex_init(struct os_mutex *m, enum lock_rank rank);
