@@ -8,7 +8,8 @@
  * over: a benchmark that goes on after an error measures nothing. Loops over many entries (scan,
  * multiget) are inside the adapter, so that no engine pays an indirect call per entry.
  *
- * To add an engine: one file like the others, one line in engines.c, four in meson.build.
+ * To add an engine: one file like the others, one line in engines.c, four in meson.build. One that has
+ * records, edges or vectors of its own fills in a second table, that of models.h.
  */
 #ifndef BENCH_ENGINE_H
 #define BENCH_ENGINE_H
@@ -70,6 +71,8 @@ struct bench_parity {
 
 /* ---- the engine ---- */
 
+struct bench_models; /* models.h */
+
 struct bench_engine {
     const char *name;
     const char *help;
@@ -110,6 +113,9 @@ struct bench_engine {
      * there were. The first one's key is checked. */
     uint64_t (*seek)(void *session, uint32_t family, odb_slice key, uint64_t nexts,
                      uint64_t *bytes);
+
+    /* Records, edges, vectors: models.h. NULL: it has keys and values only. */
+    const struct bench_models *models;
 
     void (*flush)(void *db);     /* NULL: it has nothing to flush */
     void (*wait_idle)(void *db); /* until no flush and no merge is due; NULL: it has none */

@@ -1,5 +1,6 @@
 /* bench/engine_opendb.c -- this engine: the LSM tree, and the ordered map in memory. */
 #include "bench/engine.h"
+#include "bench/models.h"
 
 #include "api/opendb.h"
 
@@ -106,6 +107,7 @@ static void *open_lsm(const struct bench_settings *s, const char *dir)
     opt.compression =
         strcmp(s->compression_type, "lz4") == 0 ? ODB_COMPRESSION_LZ4 : ODB_COMPRESSION_NONE;
     opt.filter_bits = s->bloom_bits > 0 ? (int32_t)s->bloom_bits : -1;
+    opt.durability = s->sync ? ODB_DURABLE_FULL : ODB_DURABLE_OS; /* of calls that cannot say */
     opt.no_auto_compact = s->disable_auto_compactions;
     if (s->memory) {
         opt.memory_budget = s->memory;
@@ -162,6 +164,17 @@ static void session_free(void *session)
     odb_txn_free(s->txn[1]);
     free(s);
 }
+
+#ifdef BENCH_MODELS
+#define MODELS &bench_opendb_models
+
+odb_db *bench_opendb_handle(void *session)
+{
+    return ((struct session *)session)->store->db;
+}
+#else
+#define MODELS NULL
+#endif
 
 static odb_at now(const struct session *s)
 {
@@ -382,6 +395,7 @@ const struct bench_engine bench_opendb = {
     .multiget = multiget,
     .scan = scan,
     .seek = seek,
+    .models = MODELS,
     .flush = flush,
     .wait_idle = wait_idle,
     .compact = compact,
@@ -409,4 +423,5 @@ const struct bench_engine bench_memory = {
     .multiget = multiget,
     .scan = scan,
     .seek = seek,
+    .models = MODELS,
 };

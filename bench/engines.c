@@ -16,6 +16,9 @@ extern const struct bench_engine bench_leveldb;
 #ifdef BENCH_LMDB
 extern const struct bench_engine bench_lmdb;
 #endif
+#ifdef BENCH_SQLITE
+extern const struct bench_engine bench_sqlite;
+#endif
 #ifdef BENCH_WIREDTIGER
 extern const struct bench_engine bench_wiredtiger;
 #endif
@@ -34,6 +37,9 @@ const struct bench_engine *const bench_engines[] = {
 #endif
 #ifdef BENCH_LMDB
     &bench_lmdb,
+#endif
+#ifdef BENCH_SQLITE
+    &bench_sqlite,
 #endif
 #ifdef BENCH_WIREDTIGER
     &bench_wiredtiger,

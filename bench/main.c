@@ -4,6 +4,7 @@
  *     workload.c     what can be measured             hist.c        latencies
  *     run.c          one engine at work               measure.c     what the process used
  *     compare.c      several engines, turn by turn    verdict.c     what the pairs allow to say
+ *     workload_models.c   of records, edges and vectors; models_opendb.c those of this engine
  *     engine_*.c     the engines                      report*.c     how it is shown
  */
 #include "bench/report.h"
@@ -46,7 +47,9 @@ static void help(FILE *to)
         "      fill once, then compare reads five times\n"
         "  odb-bench --db=/data/try --benchmarks=fillrandom,die\n"
         "  odb-bench --db=/data/try --use_existing_db --benchmarks=open,readall\n"
-        "      how long recovery takes, and whether everything is there\n\n"
+        "      how long recovery takes, and whether everything is there\n"
+        "  odb-bench --vs=sqlite --num=100000 --benchmarks=recordput,recordget,linkring,walk3\n"
+        "      records and edges beside tables and indexes\n\n"
         "A line of results is that of db_bench; below it stand processor seconds of the threads\n"
         "that work and of the engine's own, the most memory held, bytes on disk, bytes written\n"
         "to storage per byte of keys and values. A ratio above 1 means that the first engine did\n"

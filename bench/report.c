@@ -9,6 +9,10 @@ static void print_line(const struct bench_report *rep, const struct bench_result
 
     if (rep->plan->engine_count > 1)
         printf("%-12s ", rep->plan->engine[r->engine]->name);
+    if (r->ops == 0 && r->note[0]) {
+        printf("%-16s : (%s)\n", r->workload, r->note);
+        return;
+    }
     printf("%-16s : %11.3f micros/op %.0f ops/sec %.3f seconds %llu operations;", r->workload,
            r->seconds * 1e6 / ops, bench_rate(r), r->seconds, (unsigned long long)r->ops);
     if (r->bytes && r->seconds > 0)
@@ -57,14 +61,15 @@ static void print_counts(const struct bench_result *r)
     printf("\n");
 }
 
-/* The same questions have the same answers, whoever is asked. */
+/* The same questions have the same answers, whoever is asked; who has no such thing (no operation was
+ * counted) was not asked. */
 static void compare_found(struct bench_report *rep, const struct bench_result *r)
 {
-    for (size_t i = rep->count; r->is_checked && i-- > 0;) {
+    for (size_t i = rep->count; r->is_checked && r->ops && i-- > 0;) {
         const struct bench_result *o = &rep->result[i];
 
         if (o->round != r->round || o->is_load != r->is_load || o->engine == r->engine ||
-            o->step != r->step)
+            o->step != r->step || o->ops == 0)
             continue;
         if (o->found != r->found) {
             printf("    %s found %llu and %s %llu: one of them is wrong\n",

@@ -312,6 +312,7 @@ void bench_run_workload(struct bench_run *run, const struct bench_workload *wl,
             bench_remove_dir(run->dir);
             atomic_store(&run->newest, own.num - 1);
             run->unflushed = 0;
+            memset(&run->graph, 0, sizeof run->graph);
         }
     }
     if (reopen) {

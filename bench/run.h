@@ -53,8 +53,12 @@ struct bench_run {
     _Atomic uint64_t newest;  /* number of the youngest key: grows with inserts */
     _Atomic bool is_over;     /* tells a writer beside readers to stop */
     _Atomic uint32_t readers; /* still at work */
-    uint64_t unflushed;       /* entries put since the last flush */
-    uint64_t log_bytes;       /* found before the last open */
+    struct {
+        uint32_t runs; /* of workloads of models: each names its edges after it */
+        bool is_made, has_stars, has_vectors;
+    } graph;
+    uint64_t unflushed; /* entries put since the last flush */
+    uint64_t log_bytes; /* found before the last open */
     double open_seconds;
 };
 
@@ -105,6 +109,7 @@ struct bench_workload {
 
 /* Ended by one without a name. To add a group of workloads: a table like it, and a line in workload.c. */
 extern const struct bench_workload *const bench_workload_tables[];
+extern const struct bench_workload bench_workloads_of_models[]; /* workload_models.c */
 
 const struct bench_workload *bench_workload_find(const char *name, size_t len);
 

@@ -783,7 +783,8 @@ static const struct bench_workload ycsb[] = {
     {NULL, NULL, 0, NULL, NULL},
 };
 
-const struct bench_workload *const bench_workload_tables[] = {key_value, ycsb, NULL};
+const struct bench_workload *const bench_workload_tables[] = {key_value, ycsb,
+                                                              bench_workloads_of_models, NULL};
 
 const struct bench_workload *bench_workload_find(const char *name, size_t len)
 {
