@@ -18,10 +18,14 @@
  * 1. From the commit that puts the row to the one that deletes it, a hold keeps everyone from writing
  *    what the transaction writes or depends on. So its commit has nothing to check.
  * 2. An entry of db->prepared stands for each row, under db->lock; at most one handle for each.
+ * 3. Of two that are prepared neither writes what the other writes or depends on, or the commit of one
+ *    would meet the hold of the other. Entries keep their rows to compare by, and stand before the row
+ *    is put: of two that prepare at once the second one conflicts.
  *
  * Threads: any, one for each transaction. The family is hidden from users (api/db.c).
  */
 #include "api/txn_priv.h"
+#include "cf/claims.h"
 
 #define PREPARED_VERSION   1
 #define CLAIM_IS_RANGE     1
@@ -32,6 +36,8 @@ struct prepared {
     struct prepared *next;
     uint64_t number; /* of its hold */
     bool has_handle;
+    struct buf value;        /* the row's */
+    struct prepared_row row; /* lies in it; since 0: writes, 1: depends on */
     char name[];
 };
 
@@ -48,29 +54,87 @@ static struct prepared **prepared_find(odb_db *db, const char *name)
     return at;
 }
 
-/* ODB_EXISTS, ODB_NOMEM. */
-static odb_status prepared_enter(odb_db *db, const char *name, struct prepared **out)
+static void prepared_free(struct prepared *p)
+{
+    if (!p)
+        return;
+    mem_free(p->row.claim);
+    buf_release(&p->value);
+    mem_free(p);
+}
+
+/* Mark the claims by what they stand for. */
+static void prepared_mark(struct prepared_row *r, uint64_t reads, uint64_t writes)
+{
+    for (size_t i = 0; i < r->count; i++)
+        r->claim[i].since = i >= r->reads && i < r->keys ? writes : reads;
+}
+
+/* Does one write what the other writes or depends on? `mine` holds the claims of `p`. */
+static bool prepared_meets(const struct prepared *p, const struct claims *mine,
+                           const struct prepared *other)
+{
+    const struct prepared_row *r = &other->row;
+    struct claims theirs = {.range = r->claim + r->keys, .range_count = r->count - r->keys};
+
+    for (size_t i = 0; i < r->keys; i++) {
+        const odb_claim *c = &r->claim[i];
+        bool is_write = c->since == 0;
+
+        if (claims_has_key(mine, claims_hash(c->family, c->lower), is_write ? UINT64_MAX : 1) ||
+            (is_write && claims_has_in_range(mine, c->family, c->lower, false, UINT64_MAX)))
+            return true;
+    }
+    for (size_t i = p->row.reads; i < p->row.keys; i++)
+        if (claims_has_in_range(&theirs, p->row.claim[i].family, p->row.claim[i].lower, false,
+                                UINT64_MAX))
+            return true;
+    return false;
+}
+
+/* Make an entry around `value`, which it takes over on ODB_OK. A new one must not meet another:
+ * ODB_CONFLICT; what stood in a row at open stands. ODB_EXISTS, ODB_CORRUPT, ODB_NOMEM. */
+static odb_status prepared_enter(odb_db *db, const char *name, struct buf *value, bool is_new,
+                                 struct prepared **out)
 {
     size_t len = strlen(name) + 1;
-    struct prepared *p = mem_alloc(sizeof *p + len), **end;
-    odb_status st = ODB_OK;
+    struct prepared *p = mem_zalloc(1, sizeof *p + len), **end;
+    struct claims mine;
+    odb_status st;
 
     if (!p)
         return err_set(ODB_NOMEM, "no memory to prepare '%s'", name);
     memcpy(p->name, name, len);
-    p->next = NULL;
-    p->has_handle = true;
+    p->has_handle = is_new;
+    st = prepared_decode(buf_slice(value), &p->row);
+    if (st == ODB_OK)
+        st = claims_init(&mine, p->row.keys);
+    if (st != ODB_OK) {
+        prepared_free(p);
+        return st;
+    }
+    prepared_mark(&p->row, 1, 0);
+    claims_add_all(&mine, p->row.claim, p->row.count);
     os_mutex_lock(&db->lock);
     end = prepared_find(db, name);
-    if (*end) {
+    if (*end)
         st = err_set(ODB_EXISTS, "there is a prepared transaction '%s'", name);
-    } else {
+    for (struct prepared *o = db->prepared; is_new && st == ODB_OK && o; o = o->next)
+        if (prepared_meets(p, &mine, o))
+            st = err_set(ODB_CONFLICT,
+                         "prepared transaction '%s' writes or depends on the same keys; nothing "
+                         "was prepared",
+                         o->name);
+    if (st == ODB_OK) {
         p->number = ++db->prepared_numbers;
+        p->value = *value;
+        *value = (struct buf){NULL, 0, 0};
         *end = *out = p;
         p = NULL;
     }
     os_mutex_unlock(&db->lock);
-    mem_free(p);
+    claims_release(&mine);
+    prepared_free(p);
     return st;
 }
 
@@ -79,7 +143,7 @@ static void prepared_remove(odb_db *db, struct prepared *p)
     os_mutex_lock(&db->lock);
     *prepared_find(db, p->name) = p->next;
     os_mutex_unlock(&db->lock);
-    mem_free(p);
+    prepared_free(p);
 }
 
 void prepared_leave(odb_txn *t)
@@ -106,7 +170,7 @@ void prepared_forget(odb_db *db)
 
     while ((p = db->prepared) != NULL) {
         db->prepared = p->next;
-        mem_free(p);
+        prepared_free(p);
     }
 }
 
@@ -181,19 +245,21 @@ static bool claim_decode(struct dec *d, const odb_claim *last, odb_claim *out)
 }
 
 /* The keys that the operations write, as claims behind those there are. */
-static void claim_ops(odb_slice ops, odb_claim *claim, size_t *count)
+static void prepared_claim_ops(struct prepared_row *r)
 {
-    struct dec d = dec_from(ops);
+    struct dec d = dec_from(r->ops);
     struct batch_op op;
 
+    r->reads = r->count;
     while (batch_next(&d, &op))
-        claim[(*count)++] =
+        r->claim[r->count++] =
             (odb_claim){.family = op.family, .lower = op.key, .since = ODB_SINCE_EVER};
+    r->keys = r->count;
 }
 
 odb_status prepared_decode(odb_slice row, struct prepared_row *out)
 {
-    struct prepared_row r = {NULL, 0, {NULL, 0}};
+    struct prepared_row r = {NULL, 0, 0, 0, {NULL, 0}};
     struct dec d = dec_from(row), at;
     bool has_ops = false;
     struct batch_op op;
@@ -220,13 +286,13 @@ odb_status prepared_decode(odb_slice row, struct prepared_row *out)
         return err_set(ODB_NOMEM, "no memory for the claims of a prepared transaction");
     for (uint64_t i = 0; i < told && claim_decode(&d, &last, &c); i++, last = c) {
         if (c.is_range && !has_ops) {
-            claim_ops(r.ops, r.claim, &r.count);
+            prepared_claim_ops(&r);
             has_ops = true;
         }
         r.claim[r.count++] = c;
     }
     if (!has_ops)
-        claim_ops(r.ops, r.claim, &r.count);
+        prepared_claim_ops(&r);
     *out = r;
     return ODB_OK;
 }
@@ -261,25 +327,23 @@ static odb_status prepared_family(odb_db *db, odb_backend_cf *out)
 
 /* ---- prepare ---- */
 
+static odb_status prepared_value(odb_txn *t, const odb_guard *guard, struct buf *out)
+{
+    odb_status st = prepared_encode(guard, t->keys.keys, (size_t)t->keys.keys + t->writes.keys,
+                                    buf_slice(&t->batch.ops.ops), out);
+
+    return st == ODB_OK ? api_check_value(buf_slice(out)) : st;
+}
+
 static odb_status prepared_put(odb_txn *t, odb_backend_cf cf, const struct prepared *p,
-                               const odb_write *how)
+                               odb_guard *guard, const odb_write *how)
 {
     struct odb_batch row = {{{NULL, 0, 0}, 0}, t->db};
-    struct buf value = {NULL, 0, 0};
-    odb_guard guard;
-    odb_status st = txn_guard(t, true, &guard);
+    odb_status st = batch_put(&row.ops, cf.id, odb_s(p->name), buf_slice(&p->value));
 
-    guard.hold = p->number;
+    guard->hold = p->number;
     if (st == ODB_OK)
-        st = prepared_encode(&guard, t->keys.keys, (size_t)t->keys.keys + t->writes.keys,
-                             buf_slice(&t->batch.ops.ops), &value);
-    if (st == ODB_OK)
-        st = api_check_value(buf_slice(&value));
-    if (st == ODB_OK)
-        st = batch_put(&row.ops, cf.id, odb_s(p->name), buf_slice(&value));
-    if (st == ODB_OK)
-        st = t->db->ops.commit_transaction(t->db->self, &guard, &row, how);
-    buf_release(&value);
+        st = t->db->ops.commit_transaction(t->db->self, guard, &row, how);
     batch_release(&row.ops);
     return st;
 }
@@ -287,8 +351,10 @@ static odb_status prepared_put(odb_txn *t, odb_backend_cf cf, const struct prepa
 odb_status odb_txn_prepare(odb_txn *t, const char *name, const odb_write *how)
 {
     odb_status st = txn_check(t);
+    struct buf value = {NULL, 0, 0};
     struct prepared *p = NULL;
     odb_backend_cf cf;
+    odb_guard guard;
 
     if (st == ODB_OK)
         st = api_check_name(name, "a prepared transaction");
@@ -303,10 +369,14 @@ odb_status odb_txn_prepare(odb_txn *t, const char *name, const odb_write *how)
     if (st == ODB_OK)
         st = prepared_family(t->db, &cf);
     if (st == ODB_OK)
-        st = prepared_enter(t->db, name, &p);
-    if (st != ODB_OK)
-        return st;
-    st = prepared_put(t, cf, p, how);
+        st = txn_guard(t, true, &guard);
+    if (st == ODB_OK)
+        st = prepared_value(t, &guard, &value);
+    if (st == ODB_OK)
+        st = prepared_enter(t->db, name, &value, true, &p);
+    buf_release(&value);
+    if (st == ODB_OK)
+        st = prepared_put(t, cf, p, &guard, how);
     if (st == ODB_OK) {
         txn_iters_let_go(t);
         t->db->ops.pause_transaction(t->db->self, t->moment);
@@ -314,7 +384,8 @@ odb_status odb_txn_prepare(odb_txn *t, const char *name, const odb_write *how)
         t->state = TXN_PREPARED;
         return ODB_OK;
     }
-    prepared_remove(t->db, p);
+    if (p)
+        prepared_remove(t->db, p);
     if (st == ODB_CONFLICT || st == ODB_TOO_OLD || st == ODB_UNKNOWN) {
         api_txn_count(t->db, st);
         txn_end(t);
@@ -458,30 +529,30 @@ odb_status odb_txn_recover(odb_db *db, const char *name, odb_txn **out)
 }
 
 /* One row at open: an entry and a hold. */
-static odb_status prepared_restore(odb_db *db, odb_slice name, odb_slice value)
+static odb_status prepared_restore(odb_db *db, odb_slice name, odb_slice row)
 {
     struct odb_batch nothing = {{{NULL, 0, 0}, 0}, db};
     char text[API_NAME_MAX + 1] = {0};
-    struct prepared_row row;
-    struct prepared *p;
+    struct buf value = {NULL, 0, 0};
+    struct prepared *p = NULL;
     odb_status st;
 
     if (name.size == 0 || name.size > API_NAME_MAX || memchr(name.data, 0, name.size))
         return prepared_damaged("its name");
     memcpy(text, name.data, name.size);
-    st = prepared_decode(value, &row);
-    if (st != ODB_OK)
-        return st;
-    st = prepared_enter(db, text, &p);
+    st = buf_append(&value, row.data, row.size);
+    if (st == ODB_OK)
+        st = prepared_enter(db, text, &value, false, &p);
+    buf_release(&value);
     if (st == ODB_OK) {
-        odb_guard guard = {row.claim, row.count, ODB_SINCE_EVER, p->number, 0};
+        odb_guard guard = {p->row.claim, p->row.count, ODB_SINCE_EVER, p->number, 0};
 
-        p->has_handle = false;
+        prepared_mark(&p->row, ODB_SINCE_EVER, ODB_SINCE_EVER); /* to be held, not to be checked */
         st = db->ops.commit_transaction(db->self, &guard, &nothing, &api_write_default);
+        prepared_mark(&p->row, 1, 0);
         if (st == ODB_READONLY)
             st = ODB_OK; /* nobody can write anything */
     }
-    mem_free(row.claim);
     return st;
 }
 

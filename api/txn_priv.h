@@ -73,8 +73,9 @@ void txn_iters_let_go(odb_txn *t);
 
 /* A row, taken apart: its slices lie in the row, `claim` is the caller's to free. */
 struct prepared_row {
-    odb_claim *claim; /* keys, those of the operations among them, then ranges */
+    odb_claim *claim; /* keys it depends on, keys it writes, ranges it depends on */
     size_t count;
+    size_t reads, keys; /* those it writes are [reads, keys) */
     odb_slice ops;
 };
 /* Trusts nothing. ODB_CORRUPT, ODB_NOMEM. */

@@ -663,6 +663,56 @@ static void a_prepared_transaction_can_be_rolled_back(void **state)
     assert_status(odb_txn_recover(f->db, "p", &t), ODB_ABSENT);
 }
 
+/* Each way in which the second would keep the first from committing, or the other way round. */
+static void two_prepared_transactions_never_meet(void **state)
+{
+    static const struct {
+        const char *first_put, *first_read, *first_range;
+        const char *then_put, *then_read, *then_range;
+        bool meets;
+    } c[] = {
+        {"a", NULL, NULL, "a", NULL, NULL, true},   {"a", "r", NULL, "r", NULL, NULL, true},
+        {"a", NULL, NULL, "b", "a", NULL, true},    {"r/2", NULL, NULL, "b", NULL, "r/", true},
+        {"a", NULL, "r/", "r/2", NULL, NULL, true}, {"a", "r", NULL, "b", "r", NULL, false},
+        {"a", NULL, "r/", "b", NULL, "r/", false},  {"a", "r", "s/", "b", "t", "r/", false},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        odb_range first = {.prefix = odb_s(c[i].first_range ? c[i].first_range : "none")};
+        odb_range then = {.prefix = odb_s(c[i].then_range ? c[i].then_range : "nothing")};
+        odb_txn *t = begin(f, NULL), *other = begin(f, NULL);
+        odb_value v;
+
+        txn_text(t, c[i].first_put, "1");
+        if (c[i].first_read)
+            assert_status(odb_txn_get_for_update(t, NULL, odb_s(c[i].first_read), &v), ODB_ABSENT);
+        assert_ok(odb_txn_claim(t, NULL, &first, false));
+        txn_text(other, c[i].then_put, "2");
+        if (c[i].then_read)
+            assert_status(odb_txn_get_for_update(other, NULL, odb_s(c[i].then_read), &v),
+                          ODB_ABSENT);
+        assert_ok(odb_txn_claim(other, NULL, &then, false));
+        assert_ok(odb_txn_prepare(t, "first", NULL));
+        assert_status(odb_txn_prepare(other, "second", NULL), c[i].meets ? ODB_CONFLICT : ODB_OK);
+        odb_txn_free(t);
+        odb_txn_free(other);
+        fixture_reopen(f); /* and what was prepared can be committed, also later */
+        assert_ok(odb_txn_recover(f->db, "first", &t));
+        assert_ok(odb_txn_commit(t, NULL));
+        odb_txn_free(t);
+        expect_text(odb_now(f->db), NULL, c[i].first_put, "1");
+        if (!c[i].meets) {
+            assert_ok(odb_txn_recover(f->db, "second", &other));
+            assert_ok(odb_txn_commit(other, NULL));
+            odb_txn_free(other);
+            expect_text(odb_now(f->db), NULL, c[i].then_put, "2");
+        }
+        assert_ok(odb_delete(f->db, NULL, odb_s(c[i].first_put), NULL));
+        assert_ok(odb_delete(f->db, NULL, odb_s(c[i].then_put), NULL));
+    }
+}
+
 static void a_prepare_that_conflicts_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -885,6 +935,7 @@ int main(void)
         BOTH(a_prepared_transaction_keeps_its_keys_until_it_is_resolved),
         BOTH(a_prepared_transaction_survives_its_handle_and_the_database_handle),
         BOTH(a_prepared_transaction_can_be_rolled_back),
+        BOTH(two_prepared_transactions_never_meet),
         BOTH(a_prepare_that_conflicts_leaves_nothing),
         BOTH(every_bad_use_has_an_answer),
         BOTH(a_transaction_larger_than_its_limit_is_refused_and_goes_on),
