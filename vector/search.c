@@ -30,6 +30,7 @@ struct job {
     uint64_t moment, until_ns;
     int64_t now_us;
     struct vec_list masked; /* nodes ended by the transaction itself, sorted */
+    uint32_t passing;       /* what part passes the filter, in 1/SAMPLE; SAMPLE: there is none */
     bool all_visible;       /* no node in the graph is hidden from this moment */
     odb_vec_search_stats stats;
     float query_error, query_norm; /* of the encoded query, as the arena has it */
@@ -474,6 +475,18 @@ static uint32_t sample_passing(struct job *j)
     return seen ? pass * SAMPLE / seen : 0;
 }
 
+/* How many that pass a walk gathers. With a filter the walk goes through what does not pass, too: `ef` that
+ * pass are ef / selectivity candidates, far more than it takes. The k-th that passes is about the k /
+ * selectivity nearest of all, so some multiple of k does, and never less than the share of `ef` that
+ * passes. Recall stays above that of the same `ef` without a filter (measured: docs/vectors.md). */
+static size_t ef_of_filtered(const struct job *j)
+{
+    size_t share = (j->ef * j->passing + SAMPLE - 1) / SAMPLE, some = 2 * j->k + j->ef / 4;
+    size_t ef = share > some ? share : some;
+
+    return ef < j->ef ? ef : j->ef;
+}
+
 static odb_status search_graph(struct job *j, const void *query, struct vec_scratch *s,
                                const struct vec_list *pending)
 {
@@ -483,16 +496,17 @@ static odb_status search_graph(struct job *j, const void *query, struct vec_scra
                             .until_ns = j->until_ns,
                             .now = job_now};
     size_t settled = 0, most = j->ix->a.space.form == VEC_F32 ? SIZE_MAX : 3 * j->k;
+    size_t ef = ef_of_filtered(j);
     float error = 0, norm = 0;
     odb_status st = ODB_OK;
 
     if (j->all_visible && !job_filtered(j) && !j->masked.len)
         view.shown = NULL;
     j->stats.plan = ODB_VEC_PLAN_GRAPH;
-    j->stats.is_cut = !vec_walk(&j->ix->a, s, query, j->ef, &view);
+    j->stats.is_cut = !vec_walk(&j->ix->a, s, query, ef, &view);
     view.shown = job_shows;
     j->all_visible = false; /* of those in the graph; these may be newer */
-    vec_walk_extra(&j->ix->a, s, query, pending->slot, pending->len, j->ef, &view);
+    vec_walk_extra(&j->ix->a, s, query, pending->slot, pending->len, ef, &view);
     j->stats.pending = pending->len;
     j->stats.distances += s->distances;
     j->stats.hops += s->hops;
@@ -552,8 +566,10 @@ static bool wants_scan(struct job *j)
     if (pending > 2 * (uint64_t)ix->config.pending_max && pending > live / 8)
         return true; /* hardly a graph yet */
     if (job_filtered(j) && (!j->how->max_visit || j->how->max_visit >= live)) {
-        uint64_t pass = live * sample_passing(j) / SAMPLE, few = live / 50;
+        uint64_t pass, few = live / 50;
 
+        j->passing = sample_passing(j);
+        pass = live * j->passing / SAMPLE;
         return pass <= (few > ix->config.flat_max ? few : ix->config.flat_max) || pass < 2 * j->ef;
     }
     return false;
@@ -625,7 +641,7 @@ static odb_status search_memory(struct job *j)
 
 odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *h)
 {
-    struct job j = {.ix = ix, .at = at, .h = h, .how = &h->how, .k = h->how.k};
+    struct job j = {.ix = ix, .at = at, .h = h, .how = &h->how, .k = h->how.k, .passing = SAMPLE};
     struct epoch_guard guard;
     odb_snapshot *snapshot = NULL;
     odb_status st;

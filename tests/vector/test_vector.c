@@ -486,6 +486,66 @@ static void what_waits_is_not_swept_for(void **state)
     assert_int_equal(s.linked, 100);
 }
 
+struct parity {
+    uint32_t per_mille;
+};
+
+static bool passes_in(void *arg, odb_slice id)
+{
+    const struct parity *p = arg;
+    uint32_t n = (uint32_t)atoi((const char *)id.data + 2);
+
+    return n * 2654435761u % 1000 < p->per_mille;
+}
+
+/* Whatever part passes, the ten nearest of those are found as surely as without a filter; and when there
+ * are fewer, that is what is said. */
+static void filters_cost_no_recall(void **state)
+{
+    static const uint32_t parts[] = {0, 1, 20, 60, 150, 300, 600, 900};
+    struct fixture *f = *state;
+    uint32_t walked = 0;
+    float *x;
+    char room[32];
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_I8, 1);
+    x = put_many(f, "a", 5000, 51);
+    assert_ok(odb_vec_wait(f->db));
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        struct parity p = {parts[i]};
+        odb_vec_search_stats stats;
+        odb_vec_search how = {.size = sizeof how, .filter = passes_in, .filter_arg = &p};
+        uint32_t hit = 0, all = 0, pass = 0;
+
+        for (uint32_t n = 0; n < 5000; n++)
+            pass += passes_in(&p, name(room, "a", n));
+        how.stats = &stats;
+        for (uint32_t q = 0; q < 60; q++) {
+            odb_vec_hits *found, *truth;
+            float query[DIM];
+
+            for (size_t d = 0; d < DIM; d++)
+                query[d] = x[q * 83 * DIM + d] + 0.2f * x[q * 57 * DIM + d];
+            how.exact = true;
+            assert_ok(odb_vec_find(odb_now(f->db), query, DIM, &how, &truth));
+            how.exact = false;
+            assert_ok(odb_vec_find(odb_now(f->db), query, DIM, &how, &found));
+            assert_int_equal(odb_vec_hits_count(found), pass < 10 ? pass : 10);
+            assert_true(!stats.is_cut && (stats.is_exact || pass >= 10));
+            walked += stats.plan == ODB_VEC_PLAN_GRAPH;
+            for (size_t a = 0; a < odb_vec_hits_count(truth); a++, all++)
+                for (size_t b = 0; b < odb_vec_hits_count(found); b++)
+                    hit +=
+                        odb_slice_equal(odb_vec_hits_at(truth, a).id, odb_vec_hits_at(found, b).id);
+            odb_vec_hits_free(found);
+            odb_vec_hits_free(truth);
+        }
+        assert_true(hit >= all * 97 / 100);
+    }
+    assert_true(walked >= 4 * 60); /* the middling ones */
+    free(x);
+}
+
 struct meddler {
     struct fixture *f;
     const float *x;
@@ -878,6 +938,7 @@ int main(int argc, char **argv)
         LSM(memory_is_what_the_layout_says),
         LSM(what_waits_is_not_swept_for),
         LSM(closing_leaves_work_to_the_next_open),
+        LSM(filters_cost_no_recall),
         LSM(a_search_under_way_sees_its_moment),
         LSM(replacing_costs_no_memory),
         LSM(old_snapshots_outlive_a_compaction),
