@@ -11,14 +11,12 @@ void buf_release(struct buf *b)
     *b = (struct buf){0};
 }
 
-odb_status buf_reserve(struct buf *b, size_t extra)
+/* The rare half of buf_reserve, apart so that the other half is small enough to go into its callers. */
+static ODB_COLD odb_status buf_grow(struct buf *b, size_t extra)
 {
-    size_t need, cap;
+    size_t need = b->len + extra, cap;
     uint8_t *p;
 
-    if (extra <= b->cap - b->len)
-        return ODB_OK;
-    need = b->len + extra;
     if (need < extra || need > SIZE_MAX / 2)
         return err_set(ODB_NOMEM, "a buffer of %zu + %zu bytes cannot exist", b->len, extra);
     cap = b->cap + b->cap / 2;
@@ -32,6 +30,11 @@ odb_status buf_reserve(struct buf *b, size_t extra)
     b->p = p;
     b->cap = cap;
     return ODB_OK;
+}
+
+odb_status buf_reserve(struct buf *b, size_t extra)
+{
+    return extra <= b->cap - b->len ? ODB_OK : buf_grow(b, extra);
 }
 
 odb_status buf_append(struct buf *b, const void *data, size_t len)

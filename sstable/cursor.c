@@ -15,8 +15,9 @@
  * 3. An error stops the walk and sticks; no row is skipped (P8).
  *
  * SST_SCAN reads past the cache, 256 KiB at a time (table.c), but takes blocks that are resident
- * anyway. Other cursors notice that they miss block after block and ask the system to read ahead,
- * in growing steps.
+ * anyway. Other cursors, once they miss the block next to the one they missed last, read in growing
+ * windows, too, and put the blocks they come to into the cache; what of a window they do not come to is
+ * not even unpacked.
  */
 #include "sstable/store.h"
 
@@ -25,12 +26,11 @@
 
 #include "base/alloc.h"
 
-#define TCUR_RUN_ROWS  256u
-#define TCUR_RUN_BYTES ((size_t)64 << 10) /* of decoded keys; one row at least */
-#define TCUR_OWN_ROWS  20u                /* room for short runs, in the cursor itself */
-#define TCUR_OWN_KEYS  512u
-#define TCUR_AHEAD_MIN ((size_t)32 << 10)
-#define TCUR_AHEAD_MAX ((size_t)512 << 10)
+#define TCUR_RUN_ROWS   256u
+#define TCUR_RUN_BYTES  ((size_t)64 << 10) /* of decoded keys; one row at least */
+#define TCUR_OWN_ROWS   20u                /* room for short runs, in the cursor itself */
+#define TCUR_OWN_KEYS   512u
+#define TCUR_WINDOW_MIN ((size_t)16 << 10)
 
 #define TCUR_NOWHERE UINT32_MAX /* no block is held */
 
@@ -54,9 +54,8 @@ struct sst_cursor {
     uint8_t *keys;
     size_t keys_cap;
 
-    uint32_t missed;    /* the block read last from the file */
-    size_t ahead_len;   /* of the next request to read ahead; 0: not walking in order yet */
-    uint64_t ahead_end; /* what was asked for so far */
+    uint32_t missed; /* the block that had to be loaded last */
+    size_t window;   /* read at once then; 0: that block alone, the walk is not in order yet */
 
     bool is_lent; /* the memory is the caller's */
     struct entry own_entry[TCUR_OWN_ROWS];
@@ -79,36 +78,38 @@ static void tcur_let_go(struct sst_cursor *c)
     c->no = TCUR_NOWHERE;
 }
 
-/* Block `no` has to come from the file: is this a walk in order? Then have the system read on. */
-static ODB_COLD void tcur_read_ahead(struct sst_cursor *c, uint32_t no)
+/* Block `no` has to come from the file, into the cache. In a walk in order, together with some of what
+ * comes next. */
+static ODB_COLD odb_status tcur_load(struct sst_cursor *c, uint32_t no, bool is_backward,
+                                     struct sst_frame **out)
 {
-    const struct sst_table *t = c->table;
-    uint64_t off = t->index.block_off[no], end = t->footer.filter_off;
-    bool in_order = c->missed != TCUR_NOWHERE && no == c->missed + 1;
+    uint64_t before = c->scan.bytes_read;
+    bool in_order =
+        c->missed != TCUR_NOWHERE && (is_backward ? no + 1 == c->missed : no == c->missed + 1);
+    odb_status st;
 
     c->missed = no;
     if (!in_order) {
-        c->ahead_len = 0;
-        c->ahead_end = 0;
-        return;
+        c->window = 0;
+        return store_load(c->store, c->table, no, out);
     }
-    if (c->ahead_end > off && c->ahead_end - off > c->ahead_len / 2)
-        return;
-    c->ahead_len = c->ahead_len ? c->ahead_len * 2 : TCUR_AHEAD_MIN;
-    if (c->ahead_len > TCUR_AHEAD_MAX)
-        c->ahead_len = TCUR_AHEAD_MAX;
-    if (c->ahead_end < off)
-        c->ahead_end = off;
-    if (c->ahead_end >= end)
-        return;
-    if (end - c->ahead_end > c->ahead_len)
-        end = c->ahead_end + c->ahead_len;
-    os_read_ahead(t->file, c->ahead_end, (size_t)(end - c->ahead_end));
-    c->ahead_end = end;
+    if (!table_scan_has(c->table, &c->scan, no)) {
+        size_t most = table_window(c->table);
+
+        c->window = c->window ? c->window * 2 : TCUR_WINDOW_MIN;
+        if (c->window > most)
+            c->window = most;
+    }
+    st = table_load_ahead(c->table, &c->scan, no, is_backward, c->window,
+                          c->store->opt.verify_on_read, out);
+    store_count(c->store, STORE_BLOCK_READS, 1);
+    store_count(c->store, STORE_BYTES_READ, c->scan.bytes_read - before);
+    return st;
 }
 
 /* The frame of block `no`, pinned, into *out; NULL there when a scan has to read it itself. */
-static odb_status tcur_pin_frame(struct sst_cursor *c, uint32_t no, struct sst_frame **out)
+static odb_status tcur_pin_frame(struct sst_cursor *c, uint32_t no, bool is_backward,
+                                 struct sst_frame **out)
 {
     struct epoch_guard g = epoch_enter(c->store->opt.epoch);
     struct sst_frame *f = atomic_load_explicit(&c->table->slot[no].frame, memory_order_acquire);
@@ -120,8 +121,7 @@ static odb_status tcur_pin_frame(struct sst_cursor *c, uint32_t no, struct sst_f
         if (!(c->flags & SST_SCAN)) /* a merge must not make a block look wanted */
             sst_frame_touch(f);
     } else if (!(c->flags & SST_SCAN)) {
-        tcur_read_ahead(c, no);
-        st = store_load(c->store, c->table, no, &f);
+        st = tcur_load(c, no, is_backward, &f);
     }
     if (st == ODB_OK && f)
         sst_frame_pin(f);
@@ -139,7 +139,7 @@ static bool tcur_hold(struct sst_cursor *c, uint32_t no, bool is_backward)
 
     if (c->no == no)
         return true;
-    st = tcur_pin_frame(c, no, &f);
+    st = tcur_pin_frame(c, no, is_backward, &f);
     tcur_let_go(c);
     if (st == ODB_OK && !f) {
         uint64_t before = c->scan.bytes_read;

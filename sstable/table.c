@@ -295,6 +295,11 @@ static odb_status table_make_frame(const struct sst_table *t, uint32_t no, odb_s
     return st;
 }
 
+static struct sst_frame *table_publish(struct sst_table *t, uint32_t no, struct sst_frame *f)
+{
+    return sst_cache_publish(t->cache, f, &t->slot[CANARY(39) ? no & ~1u : no]);
+}
+
 odb_status table_load(struct sst_table *t, uint32_t no, bool verify, struct sst_frame **out)
 {
     uint8_t small[TABLE_STACK], *stored = small;
@@ -315,15 +320,13 @@ odb_status table_load(struct sst_table *t, uint32_t no, bool verify, struct sst_
     if (stored != small)
         mem_free(stored);
     if (st == ODB_OK)
-        *out = sst_cache_publish(t->cache, f, &t->slot[CANARY(39) ? no & ~1u : no]);
+        *out = table_publish(t, no, f);
     return st;
 }
 
 /* ---- scans ---- */
 
-/* What a scan reads at a time. Whoever has small tables has little memory, and a merge keeps a window
- * for each table of level 0. */
-static size_t table_window(const struct sst_table *t)
+size_t table_window(const struct sst_table *t)
 {
     uint64_t len = t->footer.filter_off / 16;
 
@@ -332,16 +335,28 @@ static size_t table_window(const struct sst_table *t)
                                   : TABLE_WINDOW;
 }
 
+bool table_scan_has(const struct sst_table *t, const struct table_scan *s, uint32_t no)
+{
+    return t->index.block_off[no] >= s->window_off &&
+           t->index.block_off[no + 1] <= s->window_off + s->window.len;
+}
+
+static odb_slice table_scan_frame(const struct sst_table *t, const struct table_scan *s,
+                                  uint32_t no)
+{
+    return odb_bytes(s->window.p + (t->index.block_off[no] - s->window_off),
+                     index_frame_len(&t->index, no));
+}
+
 /* Have the frame of block `no` in the window, with as much as a request takes of what comes next. */
 static odb_status table_scan_fill(struct sst_table *t, struct table_scan *s, uint32_t no,
-                                  bool is_backward)
+                                  bool is_backward, size_t window)
 {
     uint64_t begin = t->index.block_off[no], end = t->index.block_off[no + 1];
     uint64_t data_end = t->footer.filter_off;
-    size_t window = table_window(t);
     odb_status st;
 
-    if (begin >= s->window_off && end <= s->window_off + s->window.len)
+    if (table_scan_has(t, s, no))
         return ODB_OK;
     if (end - begin > FRAME_RAW_MAX)
         return table_corrupt(t, begin, "a block is over the limit");
@@ -376,11 +391,11 @@ odb_status table_scan_load(struct sst_table *t, struct table_scan *s, uint32_t n
     const uint8_t *bytes;
     odb_slice stored;
     const char *what;
-    odb_status st = table_scan_fill(t, s, no, is_backward);
+    odb_status st = table_scan_fill(t, s, no, is_backward, table_window(t));
 
     if (st != ODB_OK)
         return st;
-    stored = odb_bytes(s->window.p + (off - s->window_off), index_frame_len(&t->index, no));
+    stored = table_scan_frame(t, s, no);
     what = frame_open(stored, t->salt, off, verify, &view);
     if (what)
         return table_corrupt(t, off, what);
@@ -401,6 +416,20 @@ odb_status table_scan_load(struct sst_table *t, struct table_scan *s, uint32_t n
     if (out_check)
         *out_check = frame_check(stored);
     return ODB_OK;
+}
+
+odb_status table_load_ahead(struct sst_table *t, struct table_scan *s, uint32_t no,
+                            bool is_backward, size_t window, bool verify, struct sst_frame **out)
+{
+    struct sst_frame *f;
+    odb_status st = table_scan_fill(t, s, no, is_backward, window);
+
+    if (st != ODB_OK) /* what failed need not be this block, nor is so much memory needed for it */
+        return table_load(t, no, verify, out);
+    st = table_make_frame(t, no, table_scan_frame(t, s, no), verify, &f);
+    if (st == ODB_OK)
+        *out = table_publish(t, no, f);
+    return st;
 }
 
 ODB_COLD void table_scan_release(struct table_scan *s)

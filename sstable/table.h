@@ -79,6 +79,17 @@ ODB_MUST_CHECK odb_status table_scan_load(struct sst_table *t, struct table_scan
                                           uint64_t *out_check);
 void table_scan_release(struct table_scan *s);
 
+/* What a scan reads at a time. Whoever has small tables has little memory, and a merge keeps a window for
+ * each table of level 0. */
+size_t table_window(const struct sst_table *t);
+/* Whether the window holds block `no`. */
+bool table_scan_has(const struct sst_table *t, const struct table_scan *s, uint32_t no);
+/* As table_load, with `window` bytes of the file read into the scan's window unless it holds the block; where
+ * so much cannot be read, the block alone. */
+ODB_MUST_CHECK odb_status table_load_ahead(struct sst_table *t, struct table_scan *s, uint32_t no,
+                                           bool is_backward, size_t window, bool verify,
+                                           struct sst_frame **out);
+
 /* The bytes [off, off + len) of the file, all of them, to `dst`. */
 ODB_MUST_CHECK odb_status table_read(const struct sst_table *t, uint64_t off, void *dst,
                                      size_t len);

@@ -28,7 +28,9 @@ struct fx_os {
     struct os_ops ops;
     const struct os_ops *real;
     long until_failure; /* operations that still work; negative: all */
+    bool keeps_failing; /* not only the one after those, but all */
     odb_status failure;
+    atomic_long reads;       /* that went to the disk */
     atomic_long descriptors; /* open now */
 };
 
@@ -38,7 +40,9 @@ static inline bool fx_fails(void)
 {
     if (fx_os.until_failure < 0)
         return false;
-    return fx_os.until_failure-- == 0;
+    if (fx_os.until_failure > 0 || !fx_os.keeps_failing)
+        return fx_os.until_failure-- == 0;
+    return true;
 }
 
 static inline odb_status fx_open(struct os_dir *d, const char *name, unsigned flags,
@@ -71,6 +75,7 @@ static inline odb_status fx_read(struct os_file *f, uint64_t off, void *p, size_
 {
     if (fx_fails())
         return err_set(fx_os.failure, "read fails as asked");
+    atomic_fetch_add(&fx_os.reads, 1);
     return fx_os.real->read(f, off, p, len, got);
 }
 
@@ -123,6 +128,7 @@ static inline void fx_open_dir(struct fx *x)
     fx_os.ops.sync = fx_sync;
     fx_os.base.ops = &fx_os.ops;
     fx_os.until_failure = -1;
+    fx_os.keeps_failing = false;
     snprintf(x->path, sizeof x->path, "%s/odb-sst-XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(x->path));
