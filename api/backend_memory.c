@@ -770,6 +770,10 @@ static odb_status map_iter_refresh(odb_iter *it, void *snapshot)
 
     os_mutex_lock(&w->m->lock);
     map_iter_let_go(w);
+    if (w->family->is_dropped) {
+        os_mutex_unlock(&w->m->lock);
+        return err_set(ODB_NO_FAMILY, "family '%s' was dropped", w->family->name);
+    }
     map_moment_remove(&w->at);
     behind = to ? to : w->m->moments.prev;
     w->at.seq = to ? to->seq : w->m->seq;
@@ -829,9 +833,12 @@ static odb_status map_scan(void *self, void *family, void *snapshot, const odb_r
     map_moment_add(m, &w->at);
     os_mutex_unlock(&m->lock);
     if (snapshot)
-        (void)map_iter_refresh(&w->head, snapshot); /* cannot fail here */
-    *out = &w->head;
-    return ODB_OK;
+        st = map_iter_refresh(&w->head, snapshot);
+    if (st == ODB_OK)
+        *out = &w->head;
+    else
+        map_iter_free(&w->head); /* the family was dropped just now */
+    return st;
 }
 
 /* ---- families ---- */

@@ -67,7 +67,8 @@ ODB_API odb_slice odb_iter_value(const odb_iter *it);
 ODB_API ODB_MUST_CHECK odb_status odb_iter_status(const odb_iter *it);
 
 /* The same walk at another moment (not a transaction: ODB_UNSUPPORTED), cheaper than a new iterator.
- * It stands nowhere afterwards. On failure it is as it was, but stands nowhere. */
+ * It stands nowhere afterwards. On failure it is as it was, but stands nowhere. ODB_NO_FAMILY: its family
+ * was dropped; it goes on at the moment it had. */
 ODB_API ODB_MUST_CHECK odb_status odb_iter_refresh(odb_iter *it, odb_at at);
 
 #ifdef __cplusplus

@@ -597,7 +597,15 @@ static odb_status walk_enter(struct walk *w, void *snapshot)
 static odb_status lmdb_refresh(odb_iter *it, void *snapshot)
 {
     struct walk *w = walk_of(it), old = *w;
-    odb_status st = walk_enter(w, snapshot);
+    odb_status st = ODB_OK;
+
+    pthread_mutex_lock(&w->store->lock);
+    if (w->family->is_dropped)
+        st = odb_error_set(ODB_NO_FAMILY, "lmdb: the family was dropped");
+    pthread_mutex_unlock(&w->store->lock);
+    if (st != ODB_OK)
+        return st;
+    st = walk_enter(w, snapshot);
 
     if (st == ODB_OK) {
         walk_end(&old);

@@ -403,6 +403,8 @@ static bool rocks_prev(odb_iter *it)
 
 static odb_status rocks_refresh(odb_iter *it, void *snapshot)
 {
+    if (walk_of(it)->family->is_dropped)
+        return odb_error_set(ODB_NO_FAMILY, "rocksdb: the column family was dropped");
     walk_end(walk_of(it));
     walk_begin(walk_of(it), snapshot);
     return ODB_OK;

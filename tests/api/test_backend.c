@@ -56,6 +56,9 @@ static void a_family_can_be_made_dropped_and_made_again(void **state)
     assert_status(odb_commit(f->db, b, NULL), ODB_NO_FAMILY);
     assert_true(odb_iter_first(it)); /* an iterator goes on */
     assert_slice(odb_iter_key(it), "old");
+    assert_status(odb_iter_refresh(it, odb_now(f->db)), ODB_NO_FAMILY); /* at its old moment */
+    assert_true(odb_iter_first(it));
+    assert_slice(odb_iter_key(it), "old");
     odb_iter_free(it);
     odb_batch_free(b);
     assert_ok(odb_cf_create(f->db, "extra", NULL, &second));

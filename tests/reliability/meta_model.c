@@ -618,6 +618,8 @@ static void model_iter(struct meta_model *m, const struct meta_op *op, struct me
                           m->txn[op->at - META_AT_TXN].is_active ? ODB_UNSUPPORTED : ODB_INVALID);
         else if (it->is_of_txn && !it->is_empty)
             answer_status(a, ODB_UNSUPPORTED);
+        else if (it->family->is_dropped && !it->is_empty)
+            answer_status(a, ODB_NO_FAMILY);
         else {
             it->seq = seq;
             answer_status(a, ODB_OK);
