@@ -103,7 +103,7 @@ static odb_status roll_write_header(struct wal *w, struct os_file *f, struct wal
     if (block == NULL)
         return err_set(ODB_NOMEM, "no memory for a log segment");
     h->db_id = w->db_id;
-    memcpy(&h->salt, salt, sizeof salt);
+    h->salt = get_u64(salt); /* the same bytes, the same salt, on every machine */
     wal_header_encode(block, h);
     st = os_write(f, 0, block, WAL_SEGMENT_HEADER);
     if (st == ODB_OK)
