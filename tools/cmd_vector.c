@@ -115,7 +115,7 @@ int cmd_vector_stats(struct tool *t)
     odb_vec_stats_t s = {.size = sizeof s};
     odb_vec_config c;
     static const char *const metric[] = {"", "l2", "cosine", "dot"};
-    static const char *const form[] = {"", "f32", "f16", "i8"};
+    static const char *const form[] = {"none", "f32", "f16", "i8"};
     odb_status st = odb_vec_config_get(t->db, &c);
 
     if (st == ODB_OK)
@@ -127,13 +127,13 @@ int cmd_vector_stats(struct tool *t)
                "\"ef_search\":%u,\"live\":%" PRIu64 ",\"dead\":%" PRIu64 ",\"pending\":%" PRIu64
                ",\"linked\":%" PRIu64 ",\"levels\":%u,\"bytes\":%" PRIu64 ",\"damaged\":%" PRIu64
                ",\"kernel\":\"%s\"}\n",
-               c.dim, metric[c.metric], form[c.form], c.m, c.ef_construction, c.ef_search, s.live,
+               c.dim, metric[c.metric], form[s.form], c.m, c.ef_construction, c.ef_search, s.live,
                s.dead, s.pending, s.linked, s.levels, s.bytes, s.damaged, s.kernel ? s.kernel : "");
         return EXIT_FINE;
     }
     printf("vectors    %s of dimension %u, metric %s\n", show_count(s.live), c.dim,
            metric[c.metric]);
-    printf("in memory  %s as %s, kernel %s\n", show_bytes(s.bytes), form[c.form],
+    printf("in memory  %s as %s, kernel %s\n", show_bytes(s.bytes), form[s.form],
            s.kernel ? s.kernel : "none yet");
     printf("graph      %s nodes on %u levels, m %u, ef %u for inserts and %u for searches\n",
            show_count(s.linked), s.levels, c.m, c.ef_construction, c.ef_search);

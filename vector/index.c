@@ -444,7 +444,7 @@ odb_status vec_check_config(const odb_vec_config *c)
     if (c->size < sizeof *c)
         return err_set(ODB_INVALID, "odb_vec_config.size is not set");
     if (c->dim > ODB_VEC_DIM_MAX || (unsigned)c->metric > ODB_METRIC_DOT ||
-        (unsigned)c->form > ODB_VEC_I8 || (unsigned)c->mode > ODB_VEC_EXACT)
+        (unsigned)c->form > ODB_VEC_AUTO || (unsigned)c->mode > ODB_VEC_EXACT)
         return err_set(ODB_INVALID, "odb_vec_config: dim, metric, form or mode out of range");
     if (c->m && (c->m < VEC_M_MIN || c->m > VEC_M_MAX))
         return err_set(ODB_INVALID, "odb_vec_config.m is %u: it must be %d to %d", c->m, VEC_M_MIN,
@@ -556,7 +556,7 @@ static struct vec_space space_of(const odb_vec_config *c)
     return (struct vec_space){
         .dim = c->dim,
         .metric = (enum vec_metric)(c->metric - 1),
-        .form = (enum vec_form)(c->form - 1),
+        .form = c->form == ODB_VEC_AUTO ? VEC_F32 : (enum vec_form)(c->form - 1),
         .m = c->m,
         .ef_construction = c->ef_construction,
         .seed = c->seed,
@@ -617,16 +617,19 @@ static void forget_all(struct vec_index *ix)
 static odb_status load_once(struct vec_index *ix, bool anew)
 {
     struct vec_space space = space_of(&ix->config);
+    const struct vec_kernel *kernel = vec_kernel_choose(os_env("ODB_SIMD"));
     odb_snapshot *snapshot = NULL;
     uint64_t seq = 0;
     odb_status st;
 
     forget_all(ix);
-    st = vec_arena_init(&ix->a, &space, vec_kernel_choose(os_env("ODB_SIMD")));
-    if (st == ODB_OK)
-        st = odb_snapshot_new(ix->db, &snapshot);
+    st = odb_snapshot_new(ix->db, &snapshot);
     if (st == ODB_OK)
         st = odb_sequence(odb_asof(snapshot), &seq);
+    if (st == ODB_OK)
+        st = vec_form_choose(ix, odb_asof(snapshot), kernel, &space.form);
+    if (st == ODB_OK)
+        st = vec_arena_init(&ix->a, &space, kernel);
     if (st == ODB_OK)
         st = vec_load_rows(ix, odb_asof(snapshot), anew);
     odb_snapshot_free(snapshot);

@@ -113,9 +113,14 @@ uint32_t vec_map_take(struct vec_index *ix, odb_slice id);
 uint64_t vec_index_bytes(const struct vec_index *ix);
 
 /* By how much a vector of length `norm` is multiplied before it is encoded. */
+static inline float vec_factor_of(enum vec_metric metric, float norm)
+{
+    return metric == VEC_COSINE && norm > 0 ? 1.0f / norm : 1.0f;
+}
+
 static inline float vec_factor(const struct vec_index *ix, float norm)
 {
-    return ix->a.space.metric == VEC_COSINE && norm > 0 ? 1.0f / norm : 1.0f;
+    return vec_factor_of(ix->a.space.metric, norm);
 }
 
 /* A scratch nobody uses, prepared as vec_scratch_prepare() does; give it back. */
@@ -130,6 +135,12 @@ ODB_MUST_CHECK odb_status vec_check_vector(const struct vec_index *ix, const flo
 
 ODB_MUST_CHECK odb_status vec_check_config(const odb_vec_config *c);
 ODB_MUST_CHECK odb_status vec_store_config(struct vec_index *ix);
+
+/* ---- choose.c ---- */
+
+/* The form to search in: as configured, or what suits. Under open_lock. */
+ODB_MUST_CHECK odb_status vec_form_choose(struct vec_index *ix, odb_at at,
+                                          const struct vec_kernel *kernel, enum vec_form *out);
 
 /* ---- write.c ---- */
 

@@ -57,6 +57,9 @@ typedef enum odb_vec_form {
     ODB_VEC_F32 = 1,
     ODB_VEC_F16 = 2, /* half the memory */
     ODB_VEC_I8 = 3,  /* a quarter, and the fastest */
+    /* Of the three, the one that suits number, dimension and the vectors themselves, of which some are
+     * tried: the fastest that finds the nearest. Decided whenever the index is loaded. */
+    ODB_VEC_AUTO = 4,
 } odb_vec_form;
 
 typedef enum odb_vec_mode {
@@ -341,6 +344,7 @@ typedef struct odb_vec_stats_t {
     uint32_t levels;
     bool is_stale; /* searches go through the stored rows: a rebuild is due */
     const char *kernel;
+    odb_vec_form form; /* what is searched in: never ODB_VEC_AUTO; 0 while there is no vector */
 } odb_vec_stats_t;
 
 ODB_API ODB_MUST_CHECK odb_status odb_vec_stats(odb_db *db, odb_vec_stats_t *out);

@@ -253,7 +253,7 @@ const char *vec_links_read(odb_slice value, const struct vec_space *space, unsig
 /* ---- configuration ---- */
 
 static const char *const metric_names[] = {NULL, "l2", "cosine", "dot"};
-static const char *const form_names[] = {NULL, "f32", "f16", "i8"};
+static const char *const form_names[] = {NULL, "f32", "f16", "i8", "auto"};
 
 static odb_status add_number(struct buf *b, const char *name, uint64_t value)
 {
@@ -296,11 +296,12 @@ static uint64_t config_number(const struct json_doc *doc, const char *name, uint
                : 0;
 }
 
-static int config_name(const struct json_doc *doc, const char *member, const char *const *names)
+static int config_name(const struct json_doc *doc, const char *member, const char *const *names,
+                       int count)
 {
     const struct json_node *n = json_member(doc, doc->node, member);
 
-    for (int i = 1; n && n->type == JSON_STRING && i <= 3; i++)
+    for (int i = 1; n && n->type == JSON_STRING && i <= count; i++)
         if (odb_slice_equal(n->u.string, odb_s(names[i])))
             return i;
     return 0;
@@ -320,8 +321,8 @@ odb_status vec_config_read(odb_slice json, odb_vec_config *out)
     memset(out, 0, sizeof *out);
     out->size = sizeof *out;
     out->dim = (uint32_t)config_number(&doc, "dim", ODB_VEC_DIM_MAX);
-    out->metric = (odb_metric)config_name(&doc, "metric", metric_names);
-    out->form = (odb_vec_form)config_name(&doc, "form", form_names);
+    out->metric = (odb_metric)config_name(&doc, "metric", metric_names, 3);
+    out->form = (odb_vec_form)config_name(&doc, "form", form_names, 4);
     out->m = (uint32_t)config_number(&doc, "m", VEC_M_MAX);
     out->ef_construction = (uint32_t)config_number(&doc, "ef_construction", 4096);
     out->seed = config_number(&doc, "seed", INT64_MAX);

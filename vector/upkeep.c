@@ -243,6 +243,7 @@ odb_status odb_vec_stats(odb_db *db, odb_vec_stats_t *out)
         for (size_t i = 0; i < ix->linked_words; i++)
             for (uint64_t w = ix->linked[i]; w; w &= w - 1)
                 s.linked++;
+        s.form = (odb_vec_form)(ix->a.space.form + 1);
         s.kernel = ix->a.kernel ? ix->a.kernel->name : NULL;
         os_mutex_unlock(&ix->slot_lock);
         os_mutex_unlock(&ix->write_lock);

@@ -486,6 +486,50 @@ static void what_waits_is_not_swept_for(void **state)
     assert_int_equal(s.linked, 100);
 }
 
+/* Left to itself the index takes what suits: floats while all are looked through, bytes for many, floats
+ * where bytes would lose the nearest. */
+static void the_form_follows_the_vectors(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {
+        .size = sizeof c, .dim = 64, .form = ODB_VEC_AUTO, .mode = ODB_VEC_MANUAL, .flat_max = 500};
+    odb_vec_stats_t s = {.size = sizeof s};
+    odb_vec_search how = {.size = sizeof how, .k = 1};
+    odb_vec_hits *hits;
+    struct rnd r = {61};
+    float x[64];
+    char room[32];
+
+    assert_ok(odb_vec_open(f->db, &c));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.form, ODB_VEC_I8); /* nothing is known yet */
+    for (uint32_t i = 0; i < 1500; i++) {
+        fill(&r, x, 64);
+        assert_ok(odb_vec_put(f->db, NULL, name(room, "a", i), x, 64));
+        if (i == 300) {
+            assert_ok(odb_vec_rebuild(f->db, NULL, 1, NULL, NULL));
+            assert_ok(odb_vec_stats(f->db, &s));
+            assert_int_equal(s.form, ODB_VEC_F32); /* few */
+        }
+    }
+    fixture_reopen(f); /* what was asked for is stored */
+    c = (odb_vec_config){.size = sizeof c, .mode = ODB_VEC_MANUAL};
+    assert_ok(odb_vec_open(f->db, &c));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.form, ODB_VEC_I8);
+    for (uint32_t i = 0; i < 1500; i++) { /* one number dwarfs what the others tell apart */
+        fill(&r, x, 64);
+        x[7] = 30000.0f;
+        assert_ok(odb_vec_put(f->db, NULL, name(room, "a", i), x, 64));
+    }
+    assert_ok(odb_vec_rebuild(f->db, NULL, 1, NULL, NULL));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_true(s.form != ODB_VEC_I8);
+    assert_ok(odb_vec_find(odb_now(f->db), x, 64, &how, &hits));
+    assert_slice(odb_vec_hits_at(hits, 0).id, "a/01499");
+    odb_vec_hits_free(hits);
+}
+
 struct parity {
     uint32_t per_mille;
 };
@@ -938,6 +982,7 @@ int main(int argc, char **argv)
         LSM(memory_is_what_the_layout_says),
         LSM(what_waits_is_not_swept_for),
         LSM(closing_leaves_work_to_the_next_open),
+        LSM(the_form_follows_the_vectors),
         LSM(filters_cost_no_recall),
         LSM(a_search_under_way_sees_its_moment),
         LSM(replacing_costs_no_memory),
