@@ -48,7 +48,7 @@ static const odb_iter_ops nothing_ops = {
     nothing_move,       nothing_move, nothing_refresh, nothing_free,
 };
 
-static odb_status nothing_new(odb_iter **out)
+static ODB_COLD odb_status nothing_new(odb_iter **out)
 {
     odb_iter *it = mem_zalloc(1, sizeof *it);
 
@@ -116,7 +116,7 @@ bool odb_iter_last(odb_iter *it)
 
 /* A key over the limit is in no database, but it has a place in the order: that of the longest key
  * it begins with, which is smaller than it. */
-static bool seek_beyond_limit(odb_iter *it, odb_slice key, bool is_forward)
+static ODB_COLD bool seek_beyond_limit(odb_iter *it, odb_slice key, bool is_forward)
 {
     odb_slice cut = odb_bytes(key.data, KEY_LEN_MAX);
 
@@ -185,7 +185,7 @@ odb_status odb_iter_status(const odb_iter *it)
     return it->status;
 }
 
-odb_status odb_iter_refresh(odb_iter *it, odb_at at)
+ODB_COLD odb_status odb_iter_refresh(odb_iter *it, odb_at at)
 {
     struct api_place place = {NULL, NULL, NULL};
     odb_status st;

@@ -301,7 +301,7 @@ odb_status lsm_iter_status(const struct lsm_iter *it)
     return it->status;
 }
 
-static bool stand_nowhere(struct lsm_iter *it, odb_status st)
+static ODB_COLD bool stand_nowhere(struct lsm_iter *it, odb_status st)
 {
     it->walk = WALK_NOWHERE;
     it->status = st;
@@ -724,6 +724,30 @@ static inline bool step_in_stretch(struct lsm_iter *it)
     return true;
 }
 
+/* Walking backward until now: go on behind every version of the shown key. */
+static ODB_COLD bool turn_forward(struct lsm_iter *it)
+{
+    const struct entry *e = it->face.shown;
+
+    if (it->in_place && !keep_key(it, e->key, e->key_len))
+        return false;
+    it->status = ODB_OK;
+    it->hidden = buf_slice(&it->key);
+    it->hidden_in = NULL;
+    it->hidden_is_live = true;
+    it->sought = odb_bytes(NULL, 0);
+    (void)merge_seek(&it->merge, it->hidden, 0);
+    return settle_forward(it);
+}
+
+/* Walking forward until now: go on before every version of the shown key. */
+static ODB_COLD bool turn_backward(struct lsm_iter *it)
+{
+    if (!keep_key(it, it->face.shown->key, it->face.shown->key_len))
+        return false;
+    return go_backward_from(it, buf_slice(&it->key), UINT64_MAX);
+}
+
 bool lsm_iter_next(struct lsm_iter *it)
 {
     const struct entry *e = it->face.shown;
@@ -741,16 +765,7 @@ bool lsm_iter_next(struct lsm_iter *it)
     }
     if (it->walk == WALK_NOWHERE)
         return false;
-    /* Turn round: behind every version of the shown key. */
-    if (it->in_place && !keep_key(it, e->key, e->key_len))
-        return false;
-    it->status = ODB_OK;
-    it->hidden = buf_slice(&it->key);
-    it->hidden_in = NULL;
-    it->hidden_is_live = true;
-    it->sought = odb_bytes(NULL, 0);
-    (void)merge_seek(&it->merge, it->hidden, 0);
-    return settle_forward(it);
+    return turn_forward(it);
 }
 
 bool lsm_iter_prev(struct lsm_iter *it)
@@ -766,8 +781,5 @@ bool lsm_iter_prev(struct lsm_iter *it)
     }
     if (it->walk == WALK_NOWHERE)
         return false;
-    /* Turn round: before every version of the shown key. */
-    if (!keep_key(it, it->face.shown->key, it->face.shown->key_len))
-        return false;
-    return go_backward_from(it, buf_slice(&it->key), UINT64_MAX);
+    return turn_backward(it);
 }

@@ -183,7 +183,7 @@ static void tcur_drop_keys(struct sst_cursor *c)
 }
 
 /* Room for `rows` entries with keys of up to `key_max` bytes. */
-static odb_status tcur_make_room(struct sst_cursor *c, uint32_t rows, size_t key_max)
+static ODB_COLD odb_status tcur_make_room(struct sst_cursor *c, uint32_t rows, size_t key_max)
 {
     size_t bytes = rows * key_max;
 
