@@ -57,6 +57,7 @@ enum lock_rank {
     RANK_PUBLISH = 55,  /* cf: waiting for earlier commits to become visible */
     RANK_TREE = 60,     /* lsm: the current version */
     RANK_SNAPSHOT = 65, /* cf: the list of snapshots */
+    RANK_VEC_LOAD = 66, /* vector: rows on their way from one thread to another */
     RANK_VEC_SLOT = 67, /* vector: handing out slots, what is pending */
     RANK_GAPS = 68,     /* lsm: stretches without live keys */
     RANK_MEMTABLE = 70, /* memtable: its arena */

@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "base/coding.h"
 
 struct double_row {
     struct double_row *next;
@@ -156,6 +157,144 @@ static odb_status each_row(struct loading *l, odb_cf *cf, odb_slice prefix,
     if (st == ODB_OK)
         st = odb_iter_status(it);
     odb_iter_free(it);
+    return st;
+}
+
+/* ---- two threads: one reads rows, the other makes slots of them, in the same order ---- */
+
+#define BELT_PARCELS 4
+#define PARCEL_BYTES ((size_t)256 << 10)
+#define BELT_ROWS    4096 /* fewer are not worth a thread */
+
+struct belt {
+    struct loading *l; /* the taker's, until it is joined */
+    struct os_mutex lock;
+    struct os_cond moved;
+    struct buf parcel[BELT_PARCELS]; /* of whom it is follows from the counts */
+    unsigned filled, emptied;        /* under lock */
+    bool is_ended;                   /* under lock: no more will be filled */
+    odb_status failed;               /* under lock: the taker's */
+};
+
+static odb_status unpack(struct loading *l, const struct buf *parcel)
+{
+    struct dec d = {parcel->p, parcel->p + parcel->len, false};
+    odb_status st = ODB_OK;
+
+    while (st == ODB_OK && dec_left(&d)) {
+        uint32_t id_len = dec_u32(&d), row_len = dec_u32(&d);
+        odb_slice id = dec_bytes(&d, id_len), row = dec_bytes(&d, row_len);
+
+        if (!d.bad) /* we wrote it */
+            st = load_vector(l, id, row);
+    }
+    return st;
+}
+
+static void take_parcels(void *arg)
+{
+    struct belt *b = arg;
+    odb_status st = ODB_OK;
+
+    os_mutex_lock(&b->lock);
+    while (st == ODB_OK) {
+        struct buf *parcel = &b->parcel[b->emptied % BELT_PARCELS];
+
+        if (b->emptied == b->filled) {
+            if (b->is_ended)
+                break;
+            os_cond_wait(&b->moved, &b->lock);
+            continue;
+        }
+        os_mutex_unlock(&b->lock);
+        st = unpack(b->l, parcel);
+        os_mutex_lock(&b->lock);
+        b->emptied++;
+        b->failed = st;
+        os_cond_signal(&b->moved);
+    }
+    os_mutex_unlock(&b->lock);
+}
+
+/* The parcel to fill next is full; wait for the one after it. */
+static odb_status pass_parcel(struct belt *b)
+{
+    odb_status st;
+
+    os_mutex_lock(&b->lock);
+    b->filled++;
+    os_cond_signal(&b->moved);
+    while (b->filled - b->emptied == BELT_PARCELS && b->failed == ODB_OK)
+        os_cond_wait(&b->moved, &b->lock);
+    st = b->failed;
+    os_mutex_unlock(&b->lock);
+    if (st == ODB_OK)
+        buf_reset(&b->parcel[b->filled % BELT_PARCELS]);
+    return st;
+}
+
+static odb_status pack(struct buf *parcel, odb_slice id, odb_slice row)
+{
+    uint8_t head[8];
+    odb_status st;
+
+    enc_u32(head, (uint32_t)id.size);
+    enc_u32(head + 4, (uint32_t)row.size);
+    st = buf_append(parcel, head, sizeof head);
+    if (st == ODB_OK)
+        st = buf_append(parcel, id.data, id.size);
+    return st == ODB_OK ? buf_append(parcel, row.data, row.size) : st;
+}
+
+/* The reader's end. */
+static odb_status fill_parcels(struct belt *b)
+{
+    odb_range range = {.is_long = true};
+    odb_iter *it = NULL;
+    odb_status st = odb_iter_new(b->l->at, b->l->ix->data, &range, &it);
+
+    if (st != ODB_OK)
+        return st;
+    for (bool ok = odb_iter_first(it); ok && st == ODB_OK; ok = odb_iter_next(it)) {
+        struct buf *parcel = &b->parcel[b->filled % BELT_PARCELS];
+
+        st = pack(parcel, odb_iter_key(it), odb_iter_value(it));
+        if (st == ODB_OK && parcel->len >= PARCEL_BYTES)
+            st = pass_parcel(b);
+    }
+    if (st == ODB_OK)
+        st = odb_iter_status(it);
+    odb_iter_free(it);
+    return st == ODB_OK ? pass_parcel(b) : st;
+}
+
+/* All of vector_data. */
+static odb_status load_vectors(struct loading *l, uint64_t rows)
+{
+    struct belt b = {.l = l};
+    struct os_thread *taker = NULL;
+    odb_status st;
+
+    if (rows < BELT_ROWS || os_cpu_count(l->ix->os) < 2)
+        return each_row(l, l->ix->data, odb_bytes(NULL, 0), load_vector);
+    os_mutex_init(&b.lock, RANK_VEC_LOAD);
+    os_cond_init(&b.moved);
+    if (os_thread_start("vec-load", take_parcels, &b, &taker) == ODB_OK) {
+        st = fill_parcels(&b);
+        os_mutex_lock(&b.lock);
+        b.is_ended = true;
+        os_cond_signal(&b.moved);
+        os_mutex_unlock(&b.lock);
+        os_thread_join(taker);
+        if (b.failed != ODB_OK) /* what it said, it said on its own thread */
+            st = err_set(b.failed, "vector index: no room to load it");
+    } else {
+        st = each_row(l, l->ix->data, odb_bytes(NULL, 0), load_vector);
+    }
+    for (size_t i = 0; i < BELT_PARCELS; i++)
+        buf_release(&b.parcel[i]);
+    os_cond_destroy(&b.moved);
+    os_mutex_destroy(&b.lock);
     return st;
 }
 
@@ -424,14 +563,16 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
     rows = stats.memtable_entries;
     for (int i = 0; i < ODB_LEVELS; i++)
         rows += stats.level[i].entries;
+    ix->a.expected = rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX; /* whole huge pages at once */
     /* Slots outnumber the rows ever written by those of transactions that failed. */
-    rows = 16 * rows + ((uint64_t)1 << 20);
-    l.slot_max = rows < ix->a.slots_max ? (uint32_t)rows : ix->a.slots_max;
+    l.slot_max = 16 * rows + ((uint64_t)1 << 20) < ix->a.slots_max
+                     ? (uint32_t)(16 * rows + ((uint64_t)1 << 20))
+                     : ix->a.slots_max;
     l.floats = mem_array(ix->a.space.dim, sizeof *l.floats);
     if (!l.floats)
         st = err_set(ODB_NOMEM, "vector index: no memory to load it");
     if (st == ODB_OK)
-        st = each_row(&l, ix->data, odb_bytes(NULL, 0), load_vector);
+        st = load_vectors(&l, rows);
     if (st == ODB_OK)
         st = each_row(&l, ix->graph, odb_s("X"), load_dead);
     if (st == ODB_OK)

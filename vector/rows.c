@@ -56,7 +56,8 @@ const char *vec_data_read(odb_slice value, struct vec_data *out)
     struct dec d = dec_from(value);
     struct vec_data v;
     uint8_t version = dec_u8(&d), type = dec_u8(&d);
-    unsigned odd = 0;
+    uint32_t odd[8] = {0};
+    uint32_t i = 0;
 
     v.dim = dec_u16(&d);
     v.nid = dec_u32(&d);
@@ -75,9 +76,15 @@ const char *vec_data_read(odb_slice value, struct vec_data *out)
     if (!(v.norm >= 0 && v.norm < INFINITY))
         return "vector row norm";
     v.floats = d.p;
-    for (uint32_t i = 0; i < v.dim; i++)
-        odd |= (get_u32(v.floats + i * sizeof(float)) & 0x7f800000) == 0x7f800000;
-    if (odd)
+    /* Infinities and what is no number have all bits of the exponent: one more overflows it. */
+    for (; i + 8 <= v.dim; i += 8)
+        for (uint32_t k = 0; k < 8; k++)
+            odd[k] |= (get_u32(v.floats + (i + k) * sizeof(float)) & 0x7fffffff) + 0x800000;
+    for (; i < v.dim; i++)
+        odd[0] |= (get_u32(v.floats + i * sizeof(float)) & 0x7fffffff) + 0x800000;
+    for (uint32_t k = 1; k < 8; k++)
+        odd[0] |= odd[k];
+    if (odd[0] >> 31)
         return "vector row holds what is no number";
     *out = v;
     return NULL;
@@ -95,6 +102,14 @@ bool vec_data_node(odb_slice value, uint32_t *nid)
 
 void vec_data_floats(const struct vec_data *d, float *out)
 {
+    const uint32_t one = 1;
+    uint8_t first;
+
+    memcpy(&first, &one, 1);
+    if (first) { /* this machine's order is that of the row */
+        memcpy(out, d->floats, d->dim * sizeof *out);
+        return;
+    }
     for (uint32_t i = 0; i < d->dim; i++)
         out[i] = bits_float(get_u32(d->floats + i * sizeof(float)));
 }
