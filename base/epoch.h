@@ -24,7 +24,11 @@
 
 #include "base/status.h"
 
+#ifdef ODB_SCHED
+#define EPOCH_STRIPES 4 /* what is looked through in every order had better be short */
+#else
 #define EPOCH_STRIPES 32
+#endif
 
 /* Padded to a cache line of its own (no _Alignas: these live in ordinary heap blocks). */
 struct epoch_stripe {

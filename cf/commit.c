@@ -142,7 +142,14 @@ static void commit_complete(struct cf_set *s, uint64_t ticket, bool has_failed)
     struct commit_slot *slot = commit_slot_of(s, ticket);
 
     slot->is_failed = has_failed;
-    if (atomic_exchange_explicit(&slot->state, SLOT_DONE, memory_order_acq_rel) != SLOT_TOKEN)
+    if (CANARY(55)) { /* look, then store: the token may come in between */
+        bool has_come = atomic_load(&slot->state) == SLOT_TOKEN;
+
+        atomic_store(&slot->state, SLOT_DONE);
+        if (!has_come)
+            return;
+    } else if (atomic_exchange_explicit(&slot->state, SLOT_DONE, memory_order_acq_rel) !=
+               SLOT_TOKEN)
         return; /* the token comes by */
     do {
         uint64_t last = slot->last_seq;
@@ -173,6 +180,11 @@ static void commit_wait_published(struct cf_set *s, uint64_t count)
             return;
     }
     os_mutex_lock(&s->publish_lock);
+    if (CANARY(51) && atomic_load(&s->published) < count) {
+        atomic_fetch_add(&s->waiters, 1);
+        os_cond_wait(&s->publish_wake, &s->publish_lock);
+        atomic_fetch_sub(&s->waiters, 1);
+    }
     atomic_fetch_add(&s->waiters, 1);
     while (atomic_load(&s->published) < count)
         os_cond_wait(&s->publish_wake, &s->publish_lock);

@@ -643,6 +643,8 @@ odb_status cf_resume(struct cf_set *s)
         epoch_leave(g);
         if (!atomic_load(&f->is_dropped))
             st = lsm_flush_wait(f->tree);
+        if (st == ODB_CANCELLED && atomic_load(&f->is_dropped))
+            st = ODB_OK; /* under our hands */
     }
     if (st == ODB_OK)
         st = wal_make_room(s->wal, 0);

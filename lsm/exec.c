@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "base/alloc.h"
+#include "base/canary.h"
 
 #define EXEC_THREADS_MAX 64
 
@@ -216,8 +217,11 @@ static void share_help(struct exec_job *job)
     share_work(s);
     os_mutex_lock(&s->lock);
     s->left++;
+    if (CANARY(53))
+        os_mutex_unlock(&s->lock);
     os_cond_signal(&s->left_wake); /* under the lock: the owner's stack holds it until we let go */
-    os_mutex_unlock(&s->lock);
+    if (!CANARY(53))
+        os_mutex_unlock(&s->lock);
 }
 
 void exec_share(struct exec *e, uint32_t count, void (*part)(void *arg, uint32_t i), void *arg)

@@ -72,9 +72,15 @@ struct lsm_iter {
     struct buf leap;
 };
 
+#ifdef ODB_SCHED
+#define DEAD_FEW   1u /* the test scheduler's scenes are short */
+#define DEAD_ASK   4u
+#define DEAD_LEARN 2u
+#else
 #define DEAD_FEW   4u  /* entries passed before the first question to lsm/gaps.c */
 #define DEAD_ASK   64u /* and between further ones */
 #define DEAD_LEARN 32u /* a stretch worth remembering */
+#endif
 
 /* ---- building ---- */
 

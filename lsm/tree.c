@@ -136,9 +136,13 @@ struct lsm_view *tree_view_ref(struct lsm_tree *t)
     struct epoch_guard g = epoch_enter(t->env->epoch);
     struct lsm_view *v;
 
-    do
+    do {
         v = atomic_load_explicit(&t->view, memory_order_acquire);
-    while (!view_try_ref(v));
+        if (CANARY(54)) {
+            epoch_leave(g);
+            g = epoch_enter(t->env->epoch);
+        }
+    } while (!view_try_ref(v));
     epoch_leave(g);
     return v;
 }

@@ -91,8 +91,9 @@ struct sched_how {
     uint64_t steps_max; /* a run of more points is endless; 0: a million */
     const char
         *atomics; /* names of files, in blanks, whose atomic operations are points: " epoch.h " */
-    bool only_shared; /* offer to preempt only at sites marked is_shared (see sched_learn) */
-    bool may_wake;    /* offer SCHED_WAKE */
+    bool only_shared;  /* offer to preempt only at sites marked is_shared (see sched_learn) */
+    const char *quiet; /* with only_shared: files at whose sites never; in blanks, may be NULL */
+    bool may_wake;     /* offer SCHED_WAKE */
     bool
         may_time_out; /* a timed wait on a condition that ends because all else stands still is no failure */
 };

@@ -64,7 +64,8 @@
 #define STACK_SIZE    ((size_t)512 << 10)
 #define TLS_MAX       8192
 #define STEPS_DEFAULT 1000000
-#define STALLS_MAX    500 /* times in a row that only the clock moved */
+#define STALLS_MAX    500  /* times in a row that only the clock moved */
+#define RANK_GONE     (-1) /* of a mutex that was destroyed */
 #define TRIED_RANKS   (UINT64_C(1) << RANK_SYNC)
 
 int sched_patience = 1;
@@ -349,6 +350,31 @@ bool sched_is_running(void)
     return S.is_running;
 }
 
+/* ---- sites ---- */
+
+static bool site_is_in(const struct sched_site *site, const char *list)
+{
+    const char *cut = strrchr(site->file, '/');
+    char name[64];
+
+    (void)snprintf(name, sizeof name, " %s ", cut ? cut + 1 : site->file);
+    return strstr(list, name) != NULL;
+}
+
+static bool site_is_named(struct sched_site *site)
+{
+    site->selection = S.selection;
+    site->is_on = site_is_in(site, S.atomics);
+    return site->is_on;
+}
+
+/* Whether to ask at all (4). */
+static bool site_is_offered(const struct sched_site *site)
+{
+    return !S.how.only_shared ||
+           (site->is_shared && !(S.how.quiet && site_is_in(site, S.how.quiet)));
+}
+
 /* ---- who goes on ---- */
 
 static void option_add(struct sched_choice *c, const struct os_thread *t, enum sched_what what,
@@ -486,7 +512,7 @@ static void sched_decide(unsigned mode)
         }
         S.stalls = 0;
         if (c->count > 1) {
-            if (mode == MAY_STAY && S.how.only_shared && !S.cur->site->is_shared)
+            if (mode == MAY_STAY && !site_is_offered(S.cur->site))
                 S.result->choices++; /* it has a number all the same (4) */
             else
                 o = option_choose(c);
@@ -607,17 +633,6 @@ static bool sched_is_idle(void)
 void sched_at(struct sched_site *site)
 {
     fiber_current()->site = site;
-}
-
-static bool site_is_named(struct sched_site *site)
-{
-    const char *cut = strrchr(site->file, '/');
-    char name[64];
-
-    (void)snprintf(name, sizeof name, " %s ", cut ? cut + 1 : site->file);
-    site->selection = S.selection;
-    site->is_on = strstr(S.atomics, name) != NULL;
-    return site->is_on;
 }
 
 void sched_touch(struct sched_site *site, const volatile void *what)
@@ -754,7 +769,7 @@ void os_mutex_init(struct os_mutex *m, enum lock_rank rank)
 void os_mutex_destroy(struct os_mutex *m)
 {
     assert(!m->owner);
-    (void)m;
+    m->rank = RANK_GONE;
 }
 
 /* Called from files without sched_points.h (the simulated disk), a lock is where its caller is. */
@@ -773,6 +788,8 @@ ODB_UNCHECKED void os_mutex_lock(struct os_mutex *m)
 {
     struct os_thread *t = fiber_current();
 
+    if (m->rank == RANK_GONE)
+        sched_fail("a lock is taken that was destroyed");
     assert(fiber_rank_rises(t, m)); /* docs/locks.md: lower ranks first */
     if (!sched_is_idle())
         sched_point(fiber_site(SCHED_LOCK), m, true);
@@ -815,10 +832,18 @@ void os_cond_init(struct os_cond *c)
     c->first = NULL;
 }
 
+static struct os_thread fiber_gone; /* heads the waiters of a condition that was destroyed */
+
 void os_cond_destroy(struct os_cond *c)
 {
     assert(!c->first);
-    (void)c;
+    c->first = &fiber_gone;
+}
+
+static void cond_check(const struct os_cond *c)
+{
+    if (c->first == &fiber_gone)
+        sched_fail("a condition is used that was destroyed");
 }
 
 static void cond_sleep(struct os_thread *t, struct os_cond *c, struct os_mutex *m)
@@ -827,6 +852,7 @@ static void cond_sleep(struct os_thread *t, struct os_cond *c, struct os_mutex *
 
     if (sched_is_idle())
         sched_fail("a wait where nobody else can go on");
+    cond_check(c);
     fiber_gives(t, m);
     assert(fiber_rank_rises(t, m)); /* it is taken again at the end */
     S.result->points++;
@@ -874,6 +900,7 @@ void os_cond_signal(struct os_cond *c)
     object_note(fiber_site(SCHED_SIGNAL), c, true);
     if (!S.cur->held_top)
         sched_decide(MAY_STAY);
+    cond_check(c);
     t = c->first;
     if (!t)
         return;
@@ -895,6 +922,7 @@ void os_cond_broadcast(struct os_cond *c)
     object_note(fiber_site(SCHED_SIGNAL), c, true);
     if (!S.cur->held_top)
         sched_decide(MAY_STAY);
+    cond_check(c);
     while (c->first)
         cond_forget(c->first);
 }

@@ -195,16 +195,18 @@ static bool run_once(bool only_shared)
         .passed = run.scene->passed,
         .is_freed = run_alloc_is_freed,
         .steps_max = 300000,
-        .atomics = run.scene->atomics,
+        .atomics = run.dice.is_small && run.scene->small_atomics ? run.scene->small_atomics
+                                                                 : run.scene->atomics,
         .only_shared = only_shared,
-        .may_wake = run.strategy != FOLLOW || !only_shared,
+        .quiet = run.scene->quiet,
+        .may_wake = !run.dice.is_small,
         .may_time_out = run.scene->may_time_out,
     };
 
     run.answers = run.cost = run.plan_at = 0;
     run.hash = UINT64_C(0xcbf29ce484222325) ^ run.dice.crash_at[0] ^ run.dice.crash_at[1] << 20 ^
                (uint64_t)run.dice.model << 40 ^ (uint64_t)run.dice.patience << 44 ^
-               (uint64_t)run.dice.fault << 48;
+               (uint64_t)run.dice.fault << 48 ^ (uint64_t)run.dice.is_small << 56;
     sched_patience = (int)run.dice.patience;
     run_alloc_reset();
     sched_run(run_main, NULL, &how, &run.result);
@@ -258,7 +260,7 @@ static void schedule_print(const struct dice *d, const struct answer *a, uint64_
 {
     const char *before = "";
 
-    printf("%s/%u.%llu.%llu.%u.%u.%llu/", run.scene->name, d->patience,
+    printf("%s/%u.%u.%llu.%llu.%u.%u.%llu/", run.scene->name, d->is_small, d->patience,
            (unsigned long long)d->crash_at[0], (unsigned long long)d->crash_at[1], d->model,
            d->fault, (unsigned long long)d->seed);
     for (uint64_t i = 0; i < count; i++)
@@ -407,6 +409,7 @@ static bool run_repeats(void)
 static void dice_throw(const struct scene *scene, uint64_t *chance, uint64_t length, struct dice *d)
 {
     memset(d, 0, sizeof *d);
+    d->is_small = next_random(chance) % 4 == 0;
     d->patience = (uint32_t)(next_random(chance) % 3);
     d->seed = next_random(chance) % 1000000;
     if (scene->crash && next_random(chance) % 2 == 0) {
@@ -492,6 +495,7 @@ static bool learn_first(struct found *io)
     uint64_t chance = 1;
 
     memset(&run.dice, 0, sizeof run.dice);
+    run.dice.is_small = true;
     run.dice.fault = run.scene->fault;
     run.strategy = WALK;
     for (int i = 0; i < LEARN_RUNS; i++) {
@@ -515,6 +519,7 @@ void explore_exhaust(const struct explorer *e, unsigned bound, struct found *io)
     if (!learn_first(io))
         return;
     memset(&run.dice, 0, sizeof run.dice);
+    run.dice.is_small = true;
     run.dice.fault = e->scene->fault;
     run.strategy = FOLLOW;
     io->exhausted = -1;
@@ -556,15 +561,17 @@ void explore_exhaust(const struct explorer *e, unsigned bound, struct found *io)
 bool explore_replay(const struct scene *scene, const char *text, struct found *io)
 {
     unsigned long long c0, c1, seed;
+    unsigned is_small;
     int n = 0;
     uint64_t count = 0;
 
     run.scene = scene;
     memset(&run.dice, 0, sizeof run.dice);
-    if (sscanf(text, "%u.%llu.%llu.%u.%u.%llu/%n", &run.dice.patience, &c0, &c1, &run.dice.model,
-               &run.dice.fault, &seed, &n) < 6 ||
+    if (sscanf(text, "%u.%u.%llu.%llu.%u.%u.%llu/%n", &is_small, &run.dice.patience, &c0, &c1,
+               &run.dice.model, &run.dice.fault, &seed, &n) < 7 ||
         n == 0)
         return false;
+    run.dice.is_small = is_small != 0;
     run.dice.crash_at[0] = c0;
     run.dice.crash_at[1] = c1;
     run.dice.seed = seed;

@@ -13,6 +13,7 @@
 
 /* What a run depends on beside its schedule. */
 struct dice {
+    bool is_small;     /* the scene's small version, for exhaust */
     uint32_t patience; /* sched_patience */
     uint64_t crash_at
         [2]; /* the disk is copied before these choices, and judged as after a crash; 0: not */
@@ -27,6 +28,10 @@ struct scene {
     const char *atomics; /* files whose atomic operations are points, in blanks */
     const char *threads; /* what they do, to the scene's function */
     const char *before;  /* and what is done before they start */
+    const char
+        *small; /* instead of threads, atomics and before in its small version; NULL: the same */
+    const char *small_atomics, *small_before;
+    const char *quiet; /* exhaust: files before whose locks nobody is preempted */
     void (*run)(const struct scene *, const struct dice *);
     void (*crash)(void); /* copy the disk now. NULL: this scene has none */
     void (*passed)(void *arg, uint64_t ns);
