@@ -59,6 +59,7 @@ struct found {
     uint64_t by_bound[4]; /* exhaust: schedules with exactly so many preemptions */
     int exhausted; /* exhaust: up to so many preemptions nothing is left; -1: not even without */
     bool has_failed;
+    double seconds;
 };
 
 double explore_now(void);

@@ -5,7 +5,7 @@
  *
  *     w W   commit, at level OS, FULL          d     drop family c
  *     r s i read now, in a snapshot, walk      C F   merge, flush family c
- *     v     hold values of c, read on          f c   flush everything, merge a
+ *     v     hold values of c, read on          f a c flush everything, flush a, merge a
  *     g     add 1 to a number, guarded         y     cf_sync
  *     D     delete and put what a walk skips   z     cf_resume
  *
@@ -221,8 +221,11 @@ static void step_read(void)
     struct known before = play.now;
 
     for (unsigned t = 0; t < WRITERS; t++) {
-        unsigned a = read_number(play.s, play.a, NULL, t), b;
+        unsigned a, b;
 
+        if (play.dice->is_small && play.now.started[t] == 0)
+            continue;
+        a = read_number(play.s, play.a, NULL, t);
         check_number(t, a, before.least[t], play.now.most[t], "read now");
         if (play.dice->is_small)
             continue;
@@ -466,6 +469,7 @@ static void step(unsigned t, char letter)
     case 'g': step_add(); break;
     case 'y': step_sync(); break;
     case 'f': (void)may_refuse(cf_flush(play.s, NULL), "flush"); break;
+    case 'a': (void)may_refuse(cf_flush(play.s, play.a), "flush of a"); break;
     case 'F': (void)cold_may_be_gone(cf_flush(play.s, play.c), "flush of c"); break;
     case 'C': {
         odb_status st =
@@ -880,7 +884,7 @@ static void yard_run(const struct scene *scene, const struct dice *dice)
 
 const struct scene scenes[] = {
     {.name = "commits",
-     .fixed_bound = 1,
+     .fixed_bound = 2,
      .about = "two durable commits, one leads the sync of both; a reader",
      PLAY,
      .threads = "W|W|s",
@@ -902,7 +906,7 @@ const struct scene scenes[] = {
      .before = "w",
      .workers = 1,
      .atomics = " commit.c tree.c ",
-     .small = "w|F",
+     .small = "w|a",
      .quiet = QUIET},
     {.name = "walk",
      .fixed_bound = 1,
@@ -912,17 +916,20 @@ const struct scene scenes[] = {
      .before = "ww",
      .workers = 1,
      .atomics = " version.c tree.c epoch.h epoch.c read.c ",
+     .small = "i|a",
+     .small_before = "w",
      .small_atomics = " version.c ",
      .quiet = QUIET},
     {.name = "install",
+     .fixed_bound = 1,
      .about = "new versions against readers of old ones",
      PLAY,
      .threads = "rs|fc",
      .before = "wfw",
      .workers = 1,
      .atomics = " version.c tree.c epoch.h epoch.c read.c ",
-     .small = "r|c",
-     .small_before = "wfwf",
+     .small = "r|a",
+     .small_before = "w",
      .small_atomics = " epoch.h tree.c ",
      .quiet = QUIET},
     {.name = "drop",
@@ -947,7 +954,7 @@ const struct scene scenes[] = {
      .small = "d|zF",
      .quiet = QUIET},
     {.name = "snapshot",
-     .fixed_bound = 1,
+     .fixed_bound = 2,
      .about = "snapshots taken against commits and a flush",
      PLAY,
      .threads = "ss|ww|f",
@@ -970,11 +977,12 @@ const struct scene scenes[] = {
      .atomics = " commit.c writer.c ",
      .small = "W|W|r"},
     {.name = "close",
+     .fixed_bound = 1,
      .about = "the database is closed with a flush and a merge under way",
      PLAY,
      .threads = "wF|w",
      .before = "LwD",
-     .workers = 2,
+     .workers = 1,
      .atomics = " exec.c ",
      .small = "w",
      .small_before = "LL",
@@ -991,14 +999,14 @@ const struct scene scenes[] = {
      .small = "w|w",
      .small_before = "www"},
     {.name = "guarded",
-     .fixed_bound = 1,
+     .fixed_bound = 2,
      .about = "transactions that add to one number",
      PLAY,
      .threads = "g|g",
      .before = "w",
      .atomics = " history.c commit.c snapshot.c "},
     {.name = "cache",
-     .fixed_bound = 1,
+     .fixed_bound = 2,
      .about = "blocks leave the cache while values in them are held",
      PLAY,
      .threads = "v|v",
@@ -1006,7 +1014,7 @@ const struct scene scenes[] = {
      .atomics = " cache.c table.c store.c epoch.h ",
      .quiet = QUIET},
     {.name = "gaps",
-     .fixed_bound = 1,
+     .fixed_bound = 2,
      .about = "walks note stretches of the dead while keys come alive",
      PLAY,
      .threads = "I|D|I",
@@ -1016,15 +1024,16 @@ const struct scene scenes[] = {
      .small_atomics = " gaps.c ",
      .quiet = QUIET},
     {.name = "memtable",
+     .fixed_bound = 2,
      .about = "inserts into one memtable against a reader",
      PLAY,
      .threads = "www|www|i",
      .before = "ww",
      .atomics = " node.c skiplist.c cursor.c ",
-     .small = "w|w|r",
+     .small = "w|w",
      .small_atomics = " node.c "},
     {.name = "sync",
-     .fixed_bound = 1,
+     .fixed_bound = 2,
      .about = "cf_sync against commits: what was answered before is durable",
      PLAY,
      .threads = "wy|ww|y",
