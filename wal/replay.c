@@ -35,7 +35,8 @@
 #include "wal/record.h"
 #include "wal/segment.h"
 
-#define REPLAY_CHUNK ((size_t)1 << 20)
+#define REPLAY_CHUNK    ((size_t)1 << 20)
+#define REPLAY_HASH_MIN ((uint64_t)4 << 30) /* bytes that may be hashed in vain: a second at most */
 
 /* A stretch of the stream, read front to back: one segment, or the ring seen from some LSN on. */
 struct replay_source {
@@ -263,14 +264,24 @@ static odb_status replay_stretch(struct replay *r, struct replay_segment *seg,
 
 /* Whether 24 bytes could be the head of a good record: cheap, so that the search can look at every
  * eighth byte. */
-static inline bool witness_may_start(const uint8_t *p, uint64_t left, uint64_t last_seq)
+static inline bool witness_may_start(const uint8_t *p, uint64_t left, uint64_t least, uint64_t most)
 {
     return p[16] == WAL_BATCH && get_u32(p + 8) <= left - WAL_RECORD_HEADER &&
-           get_u64(p + 16) >> 8 >= last_seq;
+           get_u64(p + 16) >> 8 >= least && get_u64(p + 16) >> 8 <= most;
+}
+
+/* No record before s->to can have a greater number. Every number a batch uses costs the log a byte at least,
+ * so that numbers do not run ahead of LSNs; what recoveries have skipped since the last record is in the
+ * margin, many times over. Content that looks like a head in many places rarely keeps to that. */
+static uint64_t witness_most(const struct replay *r, const struct replay_source *s)
+{
+    uint64_t known = r->last_seq > r->result.seq_floor ? r->last_seq : r->result.seq_floor;
+
+    return known + s->to + ((uint64_t)1 << 32);
 }
 
 /* The first place at or behind `lsn` where a record may start, or s->to. */
-static odb_status witness_next(struct replay_source *s, uint64_t lsn, uint64_t last_seq,
+static odb_status witness_next(struct replay_source *s, uint64_t lsn, uint64_t least, uint64_t most,
                                uint64_t *out)
 {
     while (lsn <= s->to && s->to - lsn >= WAL_RECORD_HEADER) {
@@ -286,7 +297,7 @@ static odb_status witness_next(struct replay_source *s, uint64_t lsn, uint64_t l
         p = source_bytes(s, lsn);
         have = (size_t)(s->at + s->bytes.len - lsn);
         for (; have >= WAL_RECORD_HEADER; p += 8, lsn += 8, have -= 8) {
-            if (witness_may_start(p, s->to - lsn, last_seq)) {
+            if (witness_may_start(p, s->to - lsn, least, most)) {
                 *out = lsn;
                 return ODB_OK;
             }
@@ -308,13 +319,16 @@ static odb_status witness_next(struct replay_source *s, uint64_t lsn, uint64_t l
 static odb_status replay_search(struct replay *r, struct replay_source *s, uint64_t salt,
                                 uint64_t lsn, uint64_t *end)
 {
-    uint64_t allowance = 64 * (s->to - s->from) + REPLAY_CHUNK;
+    uint64_t most = witness_most(r, s), allowance = 64 * (s->to - s->from);
+
+    if (allowance < REPLAY_HASH_MIN)
+        allowance = REPLAY_HASH_MIN;
 
     for (;;) {
         struct replay_found found;
         uint64_t claim, greatest;
         bool is_good;
-        odb_status st = witness_next(s, lsn, r->last_seq, &lsn);
+        odb_status st = witness_next(s, lsn, r->last_seq, most, &lsn);
 
         if (st != ODB_OK || lsn >= s->to)
             return st;
