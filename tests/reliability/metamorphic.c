@@ -4,6 +4,7 @@
  *     metamorphic --kept DIR                                every list that ever failed, under every set
  *     metamorphic --replay FILE                             one of them, and what differs
  *     --only NAME   sets whose name begins so;  --keep DIR  where failures go (default: here)
+ *     --shrink SECONDS   how long a failure is made smaller (default: 120)
  *
  *     seed --> list --> model --> history, one number a step
  *                |                     =  ?
@@ -35,13 +36,13 @@
 #define TRIES        3 /* of a smaller list: what depends on threads does not fail every time */
 
 static struct {
-    double budget, started;
+    double budget, started, shrink;
     uint64_t seed;
     size_t steps;
     const char *only, *keep;
     unsigned failures;
     uint64_t lists, runs, done, sets_met[128];
-} run = {.budget = 10, .seed = 1, .steps = 10000, .only = "", .keep = "."};
+} run = {.budget = 10, .seed = 1, .steps = 10000, .only = "", .keep = ".", .shrink = 120};
 
 /* What a child tells before it ends. */
 static struct report {
@@ -309,7 +310,7 @@ static void tell(const struct meta_list *l, const struct meta_set *set, const ch
 static void shrink_and_tell(const struct meta_list *l, const struct meta_set *set, size_t step,
                             const char *what)
 {
-    double until = now_s() + 120;
+    double until = now_s() + run.shrink;
     struct meta_set simple = *set;
     struct meta_list small;
     char path[512];
@@ -516,6 +517,8 @@ int main(int argc, char **argv)
             run.seed = strtoull(value, NULL, 0);
         else if (ok && strcmp(name, "--steps") == 0)
             run.steps = strtoul(value, NULL, 0);
+        else if (ok && strcmp(name, "--shrink") == 0)
+            run.shrink = strtod(value, NULL);
         else if (ok && strcmp(name, "--only") == 0)
             run.only = value;
         else if (ok && strcmp(name, "--keep") == 0)
@@ -530,7 +533,7 @@ int main(int argc, char **argv)
     if (!ok || run.steps == 0 || run.steps > META_STEPS_MAX) {
         printf("usage: metamorphic --budget SECONDS [--seed N] [--steps N] | --kept DIR | --replay "
                "FILE\n"
-               "                   [--only NAME] [--keep DIR]\n");
+               "                   [--only NAME] [--keep DIR] [--shrink SECONDS]\n");
         return 2;
     }
     report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
