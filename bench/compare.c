@@ -63,6 +63,7 @@ static void run_one(struct bench_run *run, const struct bench_plan *plan, struct
                     uint32_t engine, struct bench_result *out)
 {
     run->round = o.round;
+    run->is_loading = o.is_load;
     bench_run_workload(run, o.is_load ? plan->load[o.workload] : plan->workload[o.workload], out);
     out->engine = engine;
     out->is_load = o.is_load;

@@ -110,7 +110,7 @@ static void init_worker(struct bench_worker *w, struct bench_run *run,
                         const struct bench_workload *wl, uint32_t index, uint32_t count)
 {
     const struct bench_settings *s = run->s;
-    uint64_t all = wl->flags & BENCH_WRITES ? s->writes : s->reads;
+    uint64_t all = run->is_loading ? 0 : wl->flags & BENCH_WRITES ? s->writes : s->reads;
 
     memset(w, 0, sizeof *w);
     w->run = run;

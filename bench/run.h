@@ -50,6 +50,7 @@ struct bench_run {
     size_t pool_size;
     uint32_t round;
     bool has_zipf;
+    bool is_loading; /* at work for --load: does all of --num, whatever --reads and --writes are */
     _Atomic uint64_t newest;  /* number of the youngest key: grows with inserts */
     _Atomic bool is_over;     /* tells a writer beside readers to stop */
     _Atomic uint32_t readers; /* still at work */

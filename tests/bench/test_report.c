@@ -122,6 +122,7 @@ static int run_two_engines(void **state)
     assert_non_null(m);
     bench_settings_init(&m->s);
     m->s.num = 3000;
+    m->s.writes = 900;
     m->s.histogram = m->s.profile = true;
     m->plan.s = &m->s;
     m->plan.engine[0] = bench_engine_find("opendb", 6);
@@ -164,6 +165,21 @@ static char *written(const struct bench_report *rep,
     assert_int_equal(fclose(f), 0);
     assert_non_null(text);
     return text;
+}
+
+/* What is measured next shall find all the data. */
+static void a_load_is_not_cut_short_by_the_number_of_writes(void **state)
+{
+    struct made *m = *state;
+
+    for (size_t i = 0; i < m->rep.count; i++) {
+        const struct bench_result *r = &m->rep.result[i];
+
+        if (r->is_load)
+            assert_int_equal(r->ops, 3000);
+        else if (strcmp(r->workload, "overwrite") == 0)
+            assert_int_equal(r->ops, 900);
+    }
 }
 
 static void every_round_of_every_engine_is_there(void **state)
@@ -300,6 +316,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_checker_knows_json),
+        cmocka_unit_test(a_load_is_not_cut_short_by_the_number_of_writes),
         cmocka_unit_test(every_round_of_every_engine_is_there),
         cmocka_unit_test(ratios_are_paired_by_round),
         cmocka_unit_test(engines_that_disagree_are_caught),
