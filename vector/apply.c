@@ -319,11 +319,12 @@ static odb_status flush_changes(struct vec_index *ix, odb_batch *batch, struct b
     return st == ODB_OK ? odb_commit(ix->db, batch, NULL) : st;
 }
 
-/* Remove every row N, and the markers that are settled. */
-static odb_status remove_stored(struct vec_index *ix, odb_batch *batch)
+/* Remove M, every row N, and the settled markers X; or, once a new graph is stored, the markers P of what
+ * stands in it. Not earlier: with neither N nor P, a vector would be one that nobody stands for. */
+static odb_status remove_stored(struct vec_index *ix, odb_batch *batch, bool pending)
 {
     odb_iter *it = NULL;
-    odb_status st = odb_batch_delete(batch, ix->graph, odb_s("M"));
+    odb_status st = pending ? ODB_OK : odb_batch_delete(batch, ix->graph, odb_s("M"));
 
     if (st == ODB_OK)
         st = odb_iter_new(odb_now(ix->db), ix->graph, &(odb_range){.keys_only = true}, &it);
@@ -333,7 +334,7 @@ static odb_status remove_stored(struct vec_index *ix, odb_batch *batch)
         char kind = 0;
 
         if (vec_key_read(key, &kind, &slot)) {
-            if (kind == VEC_KEY_META)
+            if (kind == VEC_KEY_META || (kind == VEC_KEY_PENDING) != pending)
                 continue;
             if (kind == VEC_KEY_PENDING && !is_linked(ix, slot))
                 continue;
@@ -363,7 +364,7 @@ static odb_status remove_stored(struct vec_index *ix, odb_batch *batch)
 
 static odb_status flush_everything(struct vec_index *ix, odb_batch *batch, struct buf *b)
 {
-    odb_status st = remove_stored(ix, batch);
+    odb_status st = remove_stored(ix, batch, false);
 
     for (size_t i = 0; i < ix->linked_words && st == ODB_OK; i++)
         for (uint64_t w = ix->linked[i]; w && st == ODB_OK; w &= w - 1) {
@@ -380,7 +381,10 @@ static odb_status flush_everything(struct vec_index *ix, odb_batch *batch, struc
         }
     if (st == ODB_OK)
         st = put_meta(ix, batch);
-    return st == ODB_OK ? odb_commit(ix->db, batch, NULL) : st;
+    if (st == ODB_OK)
+        st = odb_commit(ix->db, batch, NULL);
+    odb_batch_clear(batch);
+    return st == ODB_OK ? remove_stored(ix, batch, true) : st;
 }
 
 struct returned {
