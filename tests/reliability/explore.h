@@ -62,6 +62,7 @@ struct found {
     double seconds;
 };
 
+/* Seconds of processor time: how far a run gets does not depend on what else the machine does. */
 double explore_now(void);
 void explore_init(void);
 void explore_walk(const struct explorer *e, uint64_t seed, struct found *io);

@@ -2,7 +2,8 @@
  *
  *     schedules --fixed [--expect N]            the same schedules every time, for CI
  *     schedules --budget SECONDS [--seed N]     a part of the time for all schedules with up to two
- *                                               preemptions of each scene, the rest for chance
+ *                                               preemptions of each scene, the rest for chance; seconds of
+ *                                               processor time
  *     schedules --replay WHAT                   one failure again, with everything about it
  *     ODB_TEST_STRIDE                           more than 1: less of the fixed ones
  *     ... --scene NAME                          only that one; --list tells which there are
