@@ -561,6 +561,56 @@ static enum tool_access needed_access(const struct command *c, const struct tool
     return t->do_create || t->do_drop || t->do_mend ? ACCESS_CHANGE : c->access;
 }
 
+/* The beginning of a file of the directory, as text; false: there is none. */
+static bool read_head(const char *dir, const char *name, char *text, size_t cap)
+{
+    char path[4096];
+    FILE *f;
+
+    text[0] = 0;
+    if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
+        return false;
+    f = fopen(path, "rb");
+    if (!f)
+        return false;
+    text[fread(text, 1, cap - 1, f)] = 0;
+    (void)fclose(f);
+    return true;
+}
+
+/* Whose the directory is, if it is another engine's: their CURRENT names a manifest and ends, where ours goes
+ * on with a checksum; RocksDB has an IDENTITY written 8-4-4-4-12, LevelDB has none. */
+static const char *foreign_engine(const char *dir)
+{
+    char current[64], identity[64];
+
+    if (!read_head(dir, "CURRENT", current, sizeof current))
+        return read_head(dir, "data.mdb", current, sizeof current) ? "lmdb" : NULL;
+    if (strncmp(current, "MANIFEST-", 9) != 0 || strchr(current, ' ') || !strchr(current, '\n'))
+        return NULL;
+    if (!read_head(dir, "IDENTITY", identity, sizeof identity))
+        return "leveldb";
+    return strlen(identity) >= 36 && identity[8] == '-' && identity[13] == '-' &&
+                   identity[18] == '-' && identity[23] == '-'
+               ? "rocksdb"
+               : NULL;
+}
+
+/* Nothing is read or made in another engine's directory; say how to look into it. */
+static bool refuse_foreign(const char *dir)
+{
+    const char *engine = foreign_engine(dir);
+
+    if (!engine)
+        return false;
+    if (strcmp(engine, "leveldb") == 0)
+        fprintf(stderr, "odb: '%s' is a database of LevelDB, which odb does not read\n", dir);
+    else
+        fprintf(stderr, "odb: '%s' is a database of %s; --backend=%s reads it\n", dir,
+                strcmp(engine, "lmdb") == 0 ? "LMDB" : "RocksDB", engine);
+    return true;
+}
+
 static int open_database(const struct command *c, struct tool *t)
 {
     odb_options opt = odb_options_default();
@@ -569,6 +619,8 @@ static int open_database(const struct command *c, struct tool *t)
 
     if (t->is_readonly && access != ACCESS_LOOK)
         return tool_usage("%s writes, which --read-only forbids", c->name);
+    if (!t->backend && refuse_foreign(t->dir))
+        return EXIT_USAGE;
     opt.memory_budget = t->memory;
     opt.durability = t->durability;
     opt.must_exist = access != ACCESS_CREATE;

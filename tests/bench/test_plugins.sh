@@ -32,6 +32,10 @@ for name in "$@"; do
     expect 0 "$(printf 'k\tin %s' "$name")" scan "$db" --backend="$name"
     expect 0 "" delete "$db" k --backend="$name"
     expect 0 "" scan "$db" --backend="$name"
+    expect 2 "" get "$db" k # says whose it is, and writes nothing into it
+    grep -q -- "--backend=$name reads it" "$work/err" || { echo "does not say whose $db is"; failed=1; }
+    expect 2 "" put "$db" k v
+    [ ! -e "$db/OPENDB_INFO" ] || { echo "wrote into a directory of $name"; failed=1; }
 done
 expect 5 "" get "$work" k --backend=nobody
 grep -q "no plug-in" "$work/err" || { echo "does not say that there is no such plug-in"; failed=1; }

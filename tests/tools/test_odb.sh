@@ -43,6 +43,23 @@ says() {
     sed 's/^/    /' "$work/out" "$work/err"
 }
 
+# ---- directories of other engines ----
+other=$work/other
+mkdir "$other"
+printf 'MANIFEST-000005\n' >"$other/CURRENT"
+expect 2 get "$other" k; says "a database of LevelDB, which odb does not read"
+printf '5e7b8f0c-2a4d-4d0a-9f3e-0123456789ab' >"$other/IDENTITY"
+expect 2 get "$other" k; says "a database of RocksDB; --backend=rocksdb reads it"
+expect 2 put "$other" k v; says "RocksDB"
+expect 2 verify "$other"; says "RocksDB"
+[ "$(ls "$other" | wc -l)" = 2 ] || { echo "wrote into a directory of another engine"; failed=$((failed + 1)); }
+printf '0123456789abcdef0123456789abcdef fedcba9876543210\n' >"$other/IDENTITY" # ours, and CURRENT cut short
+expect 4 get "$other" k; says "corrupt"
+rm "$other/CURRENT" "$other/IDENTITY"
+: >"$other/data.mdb"
+expect 2 put "$other" k v; says "a database of LMDB; --backend=lmdb reads it"
+rm -r "$other"
+
 # ---- help and usage ----
 expect 0 --help; says "Exit codes"; says "A first walk"
 for g in graph record vector; do
