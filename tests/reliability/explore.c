@@ -85,10 +85,10 @@ static struct run {
     unsigned falls;
     /* follow: these answers (all choices not named: the default), then defaults */
     const struct answer *plan;
-    uint64_t plan_count, plan_at;
+    size_t plan_count, plan_at;
     /* what was answered: in walk and pct those that are not the default, else all that were asked */
     struct answer *answer;
-    uint64_t answers;
+    size_t answers;
     uint64_t cost;
     uint64_t hash;
     struct sched_result result;
@@ -203,7 +203,8 @@ static bool run_once(bool only_shared)
         .may_time_out = run.scene->may_time_out,
     };
 
-    run.answers = run.cost = run.plan_at = 0;
+    run.answers = run.plan_at = 0;
+    run.cost = 0;
     run.hash = UINT64_C(0xcbf29ce484222325) ^ run.dice.crash_at[0] ^ run.dice.crash_at[1] << 20 ^
                (uint64_t)run.dice.model << 40 ^ (uint64_t)run.dice.patience << 44 ^
                (uint64_t)run.dice.fault << 48 ^ (uint64_t)run.dice.is_small << 56;
@@ -239,7 +240,7 @@ static bool met_add(uint64_t h)
                 (void)met_add(old[i]);
         free(old);
     }
-    for (i = h & (met.cap - 1); met.slot[i]; i = (i + 1) & (met.cap - 1))
+    for (i = (size_t)h & (met.cap - 1); met.slot[i]; i = (i + 1) & (met.cap - 1))
         if (met.slot[i] == h)
             return false;
     met.slot[i] = h;
@@ -256,14 +257,14 @@ static void met_clear(void)
 
 /* ---- failures ---- */
 
-static void schedule_print(const struct dice *d, const struct answer *a, uint64_t count)
+static void schedule_print(const struct dice *d, const struct answer *a, size_t count)
 {
     const char *before = "";
 
     printf("%s/%u.%u.%llu.%llu.%u.%u.%llu/", run.scene->name, d->is_small, d->patience,
            (unsigned long long)d->crash_at[0], (unsigned long long)d->crash_at[1], d->model,
            d->fault, (unsigned long long)d->seed);
-    for (uint64_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++)
         if (a[i].option) {
             printf("%s%llu.%u", before, (unsigned long long)a[i].no, a[i].option);
             before = ",";
@@ -271,18 +272,18 @@ static void schedule_print(const struct dice *d, const struct answer *a, uint64_
     printf("\n");
 }
 
-static uint64_t answers_keep(struct answer *to)
+static size_t answers_keep(struct answer *to)
 {
-    uint64_t n = 0;
+    size_t n = 0;
 
-    for (uint64_t i = 0; i < run.answers; i++)
+    for (size_t i = 0; i < run.answers; i++)
         if (run.answer[i].option)
             to[n++] = run.answer[i];
     return n;
 }
 
 /* The failed run again, with as few answers as make it fail. */
-static uint64_t failure_shrink(uint64_t count)
+static size_t failure_shrink(size_t count)
 {
     struct answer *trial = malloc((count + 1) * sizeof *trial);
     unsigned runs = 0;
@@ -290,11 +291,11 @@ static uint64_t failure_shrink(uint64_t count)
     if (!trial)
         abort();
     run.strategy = FOLLOW;
-    for (uint64_t step = count / 2; runs < SHRINK_RUNS; step = step / 2 ? step / 2 : 1) {
+    for (size_t step = count / 2; runs < SHRINK_RUNS; step = step / 2 ? step / 2 : 1) {
         bool is_smaller = false;
 
-        for (uint64_t from = 0; step > 0 && from < count && runs < SHRINK_RUNS; runs++) {
-            uint64_t n = from + step < count ? step : count - from;
+        for (size_t from = 0; step > 0 && from < count && runs < SHRINK_RUNS; runs++) {
+            size_t n = from + step < count ? step : count - from;
 
             memcpy(trial, kept, from * sizeof *trial);
             memcpy(trial + from, kept + from + n, (count - from - n) * sizeof *trial);
@@ -327,8 +328,8 @@ static const char *verdict_text(enum sched_verdict v)
 static void failure_tell(struct found *io)
 {
     struct dice dice = run.dice;
-    uint64_t count = answers_keep(kept);
-    uint64_t first = count;
+    size_t count = answers_keep(kept);
+    size_t first = count;
 
     io->has_failed = true;
     count = failure_shrink(count);
@@ -385,7 +386,7 @@ static void found_add(struct found *io, bool is_new)
 static bool run_repeats(void)
 {
     struct sched_result first = run.result;
-    uint64_t count = answers_keep(kept);
+    size_t count = answers_keep(kept);
     enum strategy strategy = run.strategy;
     bool same;
 
@@ -472,9 +473,9 @@ void explore_pct(const struct explorer *e, uint64_t seed, unsigned depth, struct
 /* ---- all of them ---- */
 
 /* The next plan of depth-first search within `bound`, from the answers just given. False: done. */
-static bool plan_next(unsigned bound, uint64_t *count)
+static bool plan_next(unsigned bound, size_t *count)
 {
-    for (uint64_t i = run.answers; i-- > 0;) {
+    for (size_t i = run.answers; i-- > 0;) {
         const struct answer *a = &run.answer[i];
 
         for (unsigned o = a->option + 1u; o < a->count; o++)
@@ -563,7 +564,7 @@ bool explore_replay(const struct scene *scene, const char *text, struct found *i
     unsigned long long c0, c1, seed;
     unsigned is_small;
     int n = 0;
-    uint64_t count = 0;
+    size_t count = 0;
 
     run.scene = scene;
     memset(&run.dice, 0, sizeof run.dice);

@@ -155,7 +155,7 @@ bool run_alloc_is_spoiled(void)
 {
     uint64_t head[2];
 
-    for (size_t at = 0; at < used; at += 16 + head[0]) {
+    for (size_t at = 0; at < used; at += 16 + (size_t)head[0]) {
         memcpy(head, room + at, 16);
         if (head[1] == MAGIC_DEAD)
             for (size_t i = 0; i < head[0] && i < SPOIL_MAX; i++)
