@@ -177,8 +177,10 @@ static void numbers_keep_their_order(void **state)
         }
     }
     for (int i = -100; i <= 100; i++) {
-        rec_key_put_f32(a, (float)i / 7);
-        assert_true(rec_key_get_f32(a) == (float)i / 7);
+        const float real = (float)i / 7; /* the x87 compares with more digits than are stored */
+
+        rec_key_put_f32(a, real);
+        assert_true(rec_key_get_f32(a) == real);
         rec_key_put_f32(b, (float)(i - 1) / 7);
         assert_true(memcmp(b, a, 4) < 0);
     }

@@ -762,7 +762,7 @@ static void model_family(struct meta_model *m, const struct meta_op *op, struct 
         answer_status(a, ODB_OK);
         return;
     }
-    if (!f) {
+    if (!f || op->family == 1) { /* a standard family comes back with the next open: left alone */
         not_there(a);
         return;
     }

@@ -637,7 +637,7 @@ static void world_family(struct meta_world *w, const struct meta_op *op, struct 
                                             w->set->family_options ? &own : NULL, cf));
         return;
     }
-    if (!*cf) {
+    if (!*cf || op->family == 1) {
         nothing_there(a);
         return;
     }
