@@ -297,7 +297,7 @@ static void selectivity_is_guessed(void **state)
         if (i == 99) {
             assert_ok(odb_txn_commit(t, NULL));
             x = fraction_of(f, "n < 3", &g);
-            assert_true(x == 0.3 && g.is_exact && g.at_most == 30);
+            assert_true(x == (double)0.3 && g.is_exact && g.at_most == 30);
             assert_ok(odb_txn_reset(t));
         }
     }
