@@ -48,7 +48,8 @@ struct cursor_ops {
     bool (*prev_run)(struct cursor *c);
     void (*free)(struct cursor *c);
     /* May be NULL. A seek or seek_for_prev with these very arguments comes next: start loading what it
-     * will look at, so that several sources wait for memory together. Not a position yet. */
+     * will look at, so that several sources wait for memory together. Called twice, what can be known
+     * only from what the first call sent for is sent for, too. Not a position yet. */
     void (*aim)(struct cursor *c, odb_slice key, uint64_t trailer);
 };
 

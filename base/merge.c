@@ -308,8 +308,8 @@ static void merge_aim(struct merge *m, odb_slice key, uint64_t trailer)
 {
     if (m->count < 2)
         return;
-    for (uint32_t i = 0; i < m->count; i++) {
-        struct cursor *c = m->source[i].cursor;
+    for (uint32_t i = 0; i < 2 * m->count; i++) { /* all of them, and once more */
+        struct cursor *c = m->source[i % m->count].cursor;
 
         if (c->ops->aim)
             c->ops->aim(c, key, trailer);

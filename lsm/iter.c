@@ -378,10 +378,8 @@ static void dead_begin(struct lsm_iter *it, odb_slice key, bool behind)
 }
 
 /* The stretch is over, at `key`: forward that is not part of it, backward too. */
-static ODB_COLD void dead_finish(struct lsm_iter *it, odb_slice key, bool is_backward)
+static ODB_COLD void dead_learn(struct lsm_iter *it, odb_slice key, bool is_backward)
 {
-    if (it->dead < DEAD_LEARN || !it->dead_is_certain)
-        return;
     if (!is_backward) {
         gaps_learn(it->tree, it->view, it->seq, it->counted, buf_slice(&it->dead_end), key);
     } else if (buf_assign(&it->leap, key.data, key.size) == ODB_OK &&
@@ -389,6 +387,12 @@ static ODB_COLD void dead_finish(struct lsm_iter *it, odb_slice key, bool is_bac
         gaps_learn(it->tree, it->view, it->seq, it->counted, buf_slice(&it->leap),
                    buf_slice(&it->dead_end));
     }
+}
+
+static inline void dead_finish(struct lsm_iter *it, odb_slice key, bool is_backward)
+{
+    if (ODB_UNLIKELY(it->dead >= DEAD_LEARN && it->dead_is_certain))
+        dead_learn(it, key, is_backward);
 }
 
 /* Whether the walk stands, with `key`, in a stretch known to be dead; then it->leap is its end. */

@@ -22,6 +22,7 @@ struct level_cursor {
     uint32_t file_count;
     unsigned flags;
     bool is_lent;                  /* memory and files are the caller's */
+    bool is_aimed;                 /* the table that is open is the one the seek to come will ask */
     const struct lsm_level *level; /* which files are part of, from files[0] on; NULL: unknown */
     struct lsm_file *const *files;
 };
@@ -133,10 +134,15 @@ static uint32_t level_find_file(const struct level_cursor *l, odb_slice key)
 static void level_aim(struct cursor *c, odb_slice key, uint64_t trailer)
 {
     struct level_cursor *l = level_of(c);
-    uint32_t i = level_find_file(l, key);
 
-    if (i < l->file_count && level_open_file(l, i)) /* should it fail, the seek will tell */
-        l->table->ops->aim(l->table, key, trailer);
+    if (!l->is_aimed) {
+        uint32_t i = level_find_file(l, key);
+
+        if (i == l->file_count || !level_open_file(l, i)) /* should it fail, the seek will tell */
+            return;
+    }
+    l->is_aimed = !l->is_aimed;
+    l->table->ops->aim(l->table, key, trailer);
 }
 
 static bool level_seek(struct cursor *c, odb_slice key, uint64_t trailer)
@@ -144,6 +150,7 @@ static bool level_seek(struct cursor *c, odb_slice key, uint64_t trailer)
     struct level_cursor *l = level_of(c);
     uint32_t i = level_find_file(l, key);
 
+    l->is_aimed = false;
     if (i == l->file_count)
         return cursor_stop(c, ODB_OK);
     if (!level_open_file(l, i))
@@ -158,6 +165,7 @@ static bool level_seek_for_prev(struct cursor *c, odb_slice key, uint64_t traile
     struct level_cursor *l = level_of(c);
     uint32_t i = level_find_file(l, key);
 
+    l->is_aimed = false;
     if (i == l->file_count)
         return level_backward_from(l, i);
     if (!level_open_file(l, i))

@@ -40,8 +40,10 @@ struct sst_cursor {
     struct sst_table *table;
     unsigned flags;
 
-    uint32_t no;    /* of the block held, or TCUR_NOWHERE */
-    uint32_t aimed; /* the block the seek to come will ask for, or TCUR_NOWHERE */
+    uint32_t no; /* of the block held, or TCUR_NOWHERE */
+    enum { TCUR_UNAIMED, TCUR_BEGUN, TCUR_AIMED } aim;
+    struct index_step step; /* TCUR_BEGUN: towards the block the seek to come will ask for */
+    uint32_t aimed;         /* TCUR_AIMED: that block */
     const struct block *block;
     struct sst_frame *frame; /* pinned; NULL when the block is private */
     struct table_scan scan;
@@ -182,11 +184,9 @@ static void tcur_drop_keys(struct sst_cursor *c)
         mem_free(c->keys);
 }
 
-/* Room for `rows` entries with keys of up to `key_max` bytes. */
-static ODB_COLD odb_status tcur_make_room(struct sst_cursor *c, uint32_t rows, size_t key_max)
+/* Room for `rows` entries, and `bytes` of keys. */
+static ODB_COLD odb_status tcur_grow(struct sst_cursor *c, uint32_t rows, size_t bytes)
 {
-    size_t bytes = rows * key_max;
-
     if (rows > c->entry_cap) {
         struct entry *e = mem_array(rows, sizeof *e);
 
@@ -215,15 +215,17 @@ static bool tcur_decode(struct sst_cursor *c, uint32_t row, bool is_backward)
     size_t key_max = block_key_max(c->block);
     uint32_t left = is_backward ? row + 1 : c->block->count - row;
     uint32_t rows = c->flags & SST_SCAN ? TCUR_RUN_ROWS : c->stride;
-    odb_status st;
 
     if (rows > left)
         rows = left;
     if (key_max && rows > TCUR_RUN_BYTES / key_max)
         rows = TCUR_RUN_BYTES / key_max > 1 ? (uint32_t)(TCUR_RUN_BYTES / key_max) : 1;
-    st = tcur_make_room(c, rows, key_max);
-    if (st != ODB_OK)
-        return cursor_stop(&c->base, st);
+    if (rows > c->entry_cap || rows * key_max > c->keys_cap) {
+        odb_status st = tcur_grow(c, rows, rows * key_max);
+
+        if (st != ODB_OK)
+            return cursor_stop(&c->base, st);
+    }
     c->first = is_backward ? row + 1 - rows : row;
     block_decode(c->block, c->first, rows, c->entry, c->keys);
     c->base.run = c->entry;
@@ -290,18 +292,27 @@ static void tcur_aim(struct cursor *base, odb_slice key, uint64_t trailer)
 {
     struct sst_cursor *c = tcur_own(base);
 
-    c->aimed = index_find(&c->table->index, key, trailer);
-    if (c->aimed != c->no)
-        tcur_send_for(c, c->aimed);
+    if (c->aim == TCUR_UNAIMED) { /* line of the index, and of the slots it lies beside */
+        c->step = index_begin(&c->table->index, key);
+        ODB_PREFETCH(&c->table->slot[c->step.at]);
+        c->aim = TCUR_BEGUN;
+    } else if (c->aim == TCUR_BEGUN) {
+        c->aimed = index_end(&c->table->index, &c->step, key, trailer);
+        if (c->aimed != c->no)
+            tcur_send_for(c, c->aimed);
+        c->aim = TCUR_AIMED;
+    }
 }
 
 /* The block a seek has to look at. */
 static uint32_t tcur_find(struct sst_cursor *c, odb_slice key, uint64_t trailer)
 {
-    uint32_t no = c->aimed;
-
-    c->aimed = TCUR_NOWHERE;
-    return no != TCUR_NOWHERE ? no : index_find(&c->table->index, key, trailer);
+    if (c->aim == TCUR_UNAIMED)
+        tcur_aim(&c->base, key, trailer);
+    if (c->aim == TCUR_BEGUN)
+        tcur_aim(&c->base, key, trailer);
+    c->aim = TCUR_UNAIMED;
+    return c->aimed;
 }
 
 static bool tcur_seek(struct cursor *base, odb_slice key, uint64_t trailer)
@@ -391,7 +402,7 @@ odb_status sst_cursor_init(void *memory, struct sst_store *s, struct sst_ref *re
     c->store = s;
     c->table = t;
     c->flags = flags;
-    c->no = c->missed = c->aimed = TCUR_NOWHERE;
+    c->no = c->missed = TCUR_NOWHERE;
     c->entry = c->own_entry;
     c->entry_cap = TCUR_OWN_ROWS;
     c->keys = c->own_keys;
