@@ -727,44 +727,56 @@ static void engine_note_open(struct engine *e)
     event_log_line(e->log, line);
 }
 
+odb_status api_backend_over(struct cf_set *set, const odb_options *opt, struct event_log *log,
+                            odb_backend *out)
+{
+    struct engine *e = mem_zalloc(1, sizeof *e);
+
+    if (!e)
+        return err_set(ODB_NOMEM, "no memory for a database handle");
+    e->set = set;
+    e->log = log;
+    e->opt = *opt;
+    e->opt.families = NULL; /* the caller's */
+    e->opt.family_count = 0;
+    *out = (odb_backend){&engine_ops, e};
+    return ODB_OK;
+}
+
 odb_status odb_backend_lsm(const char *dir, const odb_options *opt, odb_backend *out)
 {
     struct os *os = os_posix();
     struct cf_set_options set_options;
+    struct event_log *log = NULL;
+    struct cf_set *set = NULL;
     const char **names = NULL;
-    struct engine *e = NULL;
+    odb_options o;
     odb_status st;
 
     if (!dir || !out)
         return api_refuse_null(dir ? "the place for the backend" : "the directory");
-    e = mem_zalloc(1, sizeof *e);
-    if (!e)
-        return err_set(ODB_NOMEM, "no memory for a database handle");
-    st = options_resolve(os, opt, &e->opt);
+    st = options_resolve(os, opt, &o);
     if (st == ODB_OK)
-        st = engine_name_families(&e->opt, &names);
+        st = engine_name_families(&o, &names);
     if (st == ODB_OK)
-        st = event_log_new(os, dir, e->opt.is_readonly, &e->opt, &e->log);
+        st = event_log_new(os, dir, o.is_readonly, &o, &log);
     if (st != ODB_OK)
         goto done;
-    set_options = engine_set_options(os, &e->opt, e->log);
-    st = cf_open(dir, &set_options, &e->set);
-    if (st == ODB_OK && !e->opt.is_readonly)
-        st = info_write(os, dir, &e->opt);
+    set_options = engine_set_options(os, &o, log);
+    st = cf_open(dir, &set_options, &set);
+    if (st == ODB_OK && !o.is_readonly)
+        st = info_write(os, dir, &o);
+    if (st == ODB_OK)
+        st = api_backend_over(set, &o, log, out);
     if (st != ODB_OK)
         goto done;
-    engine_note_open(e);
-    e->opt.families = NULL; /* the caller's */
-    e->opt.family_count = 0;
-    *out = (odb_backend){&engine_ops, e};
-    e = NULL;
+    engine_note_open(out->self);
+    set = NULL;
+    log = NULL;
 done:
-    if (e) {
-        if (e->set)
-            (void)cf_close(e->set); /* `st` says what went wrong first */
-        event_log_free(e->log);
-        mem_free(e);
-    }
+    if (set)
+        (void)cf_close(set); /* `st` says what went wrong first */
+    event_log_free(log);
     mem_free(names);
     return st;
 }

@@ -212,6 +212,15 @@ void event_log_line(void *log, const char *line);
 
 ODB_MUST_CHECK odb_status info_write(struct os *os, const char *dir, const odb_options *opt);
 
+/* ---- api/backend_lsm.c ---- */
+
+struct cf_set;
+
+/* The backend of a set that is open, with resolved options; `log` may be NULL. Closing it closes the
+ * set and frees the log; both stay the caller's unless ODB_OK. ODB_NOMEM. */
+ODB_MUST_CHECK odb_status api_backend_over(struct cf_set *set, const odb_options *opt,
+                                           struct event_log *log, odb_backend *out);
+
 /* ---- api/options.c ---- */
 
 /* Check the caller's options, fill in every default: afterwards each field holds what is used.

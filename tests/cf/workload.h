@@ -6,6 +6,9 @@
  * value of every family at that point.
  *
  * One seed gives one history: no background threads, jobs run in the caller.
+ *
+ * Something may stand above the set (`upper`): then its transactions take the place of plain commits
+ * (tests/reliability/txns.c).
  */
 #ifndef TEST_CF_WORKLOAD_H
 #define TEST_CF_WORKLOAD_H
@@ -25,9 +28,11 @@
 #define KEYS     24
 #define COUNTER  0
 #define TXNS_MAX 400
+#define PREPARED 3 /* transactions at once */
 
 struct state {
     uint16_t wrote[FAMILIES][KEYS]; /* the transaction whose value is there, 0: none */
+    uint16_t prepared[PREPARED];    /* transactions that are prepared, 0: none; with `upper` only */
 };
 
 /* What is known about the disk at some moment. */
@@ -41,6 +46,22 @@ struct promise {
         born[FAMILIES]; /* what transactions up to this one wrote went with an earlier family of
                                 that name */
     bool opened;        /* the database was once open */
+};
+
+struct workload;
+struct odb_db;
+struct odb_txn;
+
+/* What stands above the set. */
+struct workload_upper {
+    odb_status (*open)(struct cf_set *s, struct odb_db **out); /* takes the set over on ODB_OK */
+    odb_status (*close)(struct odb_db *db);                    /* and the set */
+    odb_status (*txn)(struct workload *w);                     /* in the place of a commit */
+    void (*let_go)(struct odb_txn *handle);                    /* NULL is fine */
+    odb_status (*drop)(struct workload *w, uint32_t f);        /* the family */
+    /* `*k` is the last transaction that left its number in the counter: which of those behind it are
+     * there, too? And does `s` hold what is prepared then? */
+    bool (*prefix)(struct cf_set *s, const struct workload *w, uint32_t *k, char *why);
 };
 
 struct workload {
@@ -60,6 +81,9 @@ struct workload {
     uint32_t variant;                   /* of the options: some bits of the seed */
     void (*on_ack)(struct workload *w); /* p.durable has reached p.acked, or the manifest has moved;
                                            called outside the engine; may be NULL */
+    const struct workload_upper *upper; /* NULL: none */
+    struct odb_db *db;                  /* over `s` */
+    struct odb_txn *handle[PREPARED];   /* of what is prepared, in the same place; NULL: none now */
 };
 
 static const char *const family_name[FAMILIES] = {"default", "a", "b", "c", "d", "e"};
@@ -158,7 +182,22 @@ static inline odb_status workload_open(struct workload *w)
         for (int f = 0; f < 3; f++)
             w->p.may[f] = w->p.must[f] = true;
     w->p.opened = true;
-    return workload_find(w->s, w->cf);
+    st = w->upper ? w->upper->open(w->s, &w->db) : ODB_OK;
+    return st == ODB_OK ? workload_find(w->s, w->cf) : st;
+}
+
+static inline odb_status workload_close(struct workload *w)
+{
+    struct cf_set *s = w->s;
+    struct odb_db *db = w->db;
+
+    w->s = NULL;
+    w->db = NULL;
+    for (int i = 0; i < PREPARED && db; i++) {
+        w->upper->let_go(w->handle[i]);
+        w->handle[i] = NULL;
+    }
+    return db ? w->upper->close(db) : cf_close(s);
 }
 
 /* Transaction `t`: what it does to the model, and to the batch. */
@@ -195,6 +234,24 @@ static inline odb_status workload_build(struct workload *w, uint32_t t, struct b
     return st;
 }
 
+/* What became of transaction `t`. */
+static inline void workload_answered(struct workload *w, uint32_t t, odb_status st, bool is_full)
+{
+    if (st == ODB_OK) {
+        w->p.acked = t;
+        if (is_full) {
+            w->p.durable = t;
+            if (w->on_ack)
+                w->on_ack(w);
+        }
+    } else if (w->may_fail && st != ODB_UNKNOWN) {
+        w->p.started = t - 1; /* certainly not there: the number is used again */
+        w->refused++;
+    } else {
+        w->unknown = true;
+    }
+}
+
 static inline odb_status workload_txn(struct workload *w)
 {
     struct cf_write how = {.durability = draw(w, 5) == 0 ? CF_FULL : CF_OS};
@@ -221,19 +278,7 @@ static inline odb_status workload_txn(struct workload *w)
     }
     if (sim_is_dead(w->os))
         return ODB_IO; /* a store into the ring of a dead process cannot say that it failed */
-    if (st == ODB_OK) {
-        w->p.acked = t;
-        if (how.durability == CF_FULL) {
-            w->p.durable = t;
-            if (w->on_ack)
-                w->on_ack(w);
-        }
-    } else if (w->may_fail && st != ODB_UNKNOWN) {
-        w->p.started = t - 1; /* certainly not there: the number is used again */
-        w->refused++;
-    } else {
-        w->unknown = true;
-    }
+    workload_answered(w, t, st, how.durability == CF_FULL);
     return st;
 }
 
@@ -253,7 +298,7 @@ static inline odb_status workload_family(struct workload *w)
         return st;
     }
     w->p.must[f] = false;
-    st = cf_drop(w->s, w->cf[f]);
+    st = w->upper ? w->upper->drop(w, f) : cf_drop(w->s, w->cf[f]);
     if (st == ODB_OK) {
         w->p.may[f] = false;
         w->cf[f] = NULL;
@@ -306,11 +351,10 @@ static inline odb_status workload_step(struct workload *w)
         if (w->snap)
             cf_snapshot_free(w->s, w->snap);
         w->snap = NULL;
-        st = cf_close(w->s);
-        w->s = NULL;
+        st = workload_close(w);
         workload_durable(w, st);
         return st == ODB_OK ? workload_open(w) : st;
-    default: return workload_txn(w);
+    default: return w->upper ? w->upper->txn(w) : workload_txn(w);
     }
 }
 
@@ -334,8 +378,7 @@ static inline void workload_run(struct workload *w)
         if (w->snap)
             cf_snapshot_free(w->s, w->snap);
         w->snap = NULL;
-        w->st = cf_close(w->s);
-        w->s = NULL;
+        w->st = workload_close(w);
         workload_durable(w, w->st);
     }
 }
@@ -345,8 +388,7 @@ static inline void workload_end(struct workload *w)
     if (w->s && w->snap)
         cf_snapshot_free(w->s, w->snap);
     if (w->s)
-        err_ignore(cf_close(w->s));
-    w->s = NULL;
+        err_ignore(workload_close(w));
     w->snap = NULL;
 }
 
@@ -426,7 +468,7 @@ static inline bool set_matches(struct cf_set *s, const struct workload *w, const
         (void)sprintf(why, "no default family");
         return false;
     }
-    if (!claimed_prefix(s, cf[0], k, why))
+    if (!claimed_prefix(s, cf[0], k, why) || (w->upper && !w->upper->prefix(s, w, k, why)))
         return false;
     if (*k < least || *k > p->started) {
         (void)sprintf(why, "prefix of %u transactions; %u to %u were promised", *k, least,

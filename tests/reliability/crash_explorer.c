@@ -24,15 +24,18 @@
  * run; when enough have gathered the run goes on unobserved, and is repeated from the start for the
  * next window. A run is a function of its seed.
  *
- * Every seventh history is a large one: more transactions, moments taken by chance.
+ * Every seventh history is a large one: more transactions, moments taken by chance. Odd seeds write
+ * through the public transactions, prepared ones among them (txns.h); --fixed does one of either kind.
  */
 #include "tests/reliability/images.h"
 #include "tests/reliability/monitor.h"
 #include "tests/reliability/oracle.h"
+#include "tests/reliability/txns.h"
 
 #include <time.h>
 
-#define FIXED_SEED    2 /* its history creates and drops families between synced commits */
+#define FIXED_SEED    2  /* its history creates and drops families between synced commits */
+#define FIXED_TXNS    13 /* and this one's prepares, commits and rolls back */
 #define HELD_MAX      3000
 #define MOMENTS_MAX   8192
 #define PATH_MAX_STEP 4
@@ -75,6 +78,7 @@ static struct {
     uint64_t refused; /* M5: the answer was ODB_CORRUPT */
     uint64_t spoiled; /* M5 judged */
     uint64_t removes, switches, acks;
+    uint64_t prepared, resolved; /* transactions of the histories */
     double nested_s, sync_s;
 } run;
 
@@ -385,7 +389,7 @@ static void explore_recovery(struct os *disk, const struct promise *p, const str
     struct cf_set_options opt = workload_variant(os, work.variant);
     struct promise exact = *p;
     struct collector c = {.os = os, .p = &exact, .met = &met_nested, .kind = IMAGES_FEW};
-    struct cf_set *s = NULL;
+    struct opened opened;
     uint32_t at = o.steps++;
 
     exact.started = exact.acked = exact.durable = found->k;
@@ -396,9 +400,9 @@ static void explore_recovery(struct os *disk, const struct promise *p, const str
         c.only = &run.replay.step[at];
     opt.create = !p->opened;
     sim_set_fault(os, watch, &c);
-    if (cf_open(DB, &opt, &s) == ODB_OK) {
+    if (opened_open(&opt, &work, &opened) == ODB_OK) {
         c.is_off = true;
-        err_ignore(cf_close(s));
+        err_ignore(opened_close(&opened, &work));
     }
     sim_set_fault(os, NULL, NULL);
     sim_free(os);
@@ -504,7 +508,7 @@ static void judge_all(struct collector *c)
 static uint32_t txns_of(uint64_t seed)
 {
     is_large = !run.is_fixed && seed % LARGE_ONE_IN == 0;
-    return run.is_fixed ? 40 : is_large ? 390 : 60;
+    return run.is_fixed ? (seed == FIXED_SEED ? 40 : 24) : is_large ? 390 : 60;
 }
 
 static struct monitor *monitor_now;
@@ -519,7 +523,17 @@ static void on_ack_monitored(struct workload *w)
 static void begin_history(struct os *os)
 {
     workload_begin(&work, os, run.seed, txns_of(run.seed));
+    work.upper = run.seed % 2 ? &txns_upper : NULL;
     work.variant = run.is_fixed ? 0 : (uint32_t)(mix(run.seed, 17) >> 20) & 63;
+}
+
+static void count_prepared(void)
+{
+    for (uint32_t t = 1; t <= work.p.started; t++)
+        for (int i = 0; i < PREPARED; i++) {
+            run.prepared += work.at[t].prepared[i] == t;
+            run.resolved += work.at[t - 1].prepared[i] && !work.at[t].prepared[i];
+        }
 }
 
 /* The operations of the whole history; the first run carries the monitor. */
@@ -544,6 +558,7 @@ static uint64_t run_monitored(void)
         workload_end(&work);
         report(&o, m.broken[0] ? m.broken : odb_error_text(), &work.p);
     }
+    count_prepared();
     run.removes += m.removes;
     run.switches += m.switches;
     run.acks += m.acks;
@@ -616,7 +631,7 @@ static void restart_after(struct os *os, struct origin o)
     struct promise p = work.p;
     struct collector c = {.os = os, .p = &p, .met = &met_sync, .kind = IMAGES_FEW};
     struct finding f = {0};
-    struct cf_set *s = NULL;
+    struct opened at;
     odb_status st;
 
     o.restarted = true;
@@ -625,16 +640,17 @@ static void restart_after(struct os *os, struct origin o)
         c.only = &run.replay.step[0];
     sim_set_fault(os, watch, &c);
     opt.create = !p.opened;
-    st = cf_open(DB, &opt, &s);
+    st = opened_open(&opt, &work, &at);
     sim_set_fault(os, NULL, NULL);
-    if (st != ODB_OK || !set_matches(s, &work, &p, p.durable, &f.k, f.why)) {
+    if (st != ODB_OK || !set_matches(at.s, &work, &p, p.durable, &f.k, f.why) ||
+        (at.db && !txns_are_listed(at.db, &work.at[f.k], f.why))) {
         report(&o, st != ODB_OK ? odb_error_text() : f.why, &p);
     } else { /* from here on the answer is given: it must not change (P10) */
         p.started = p.durable = p.acked = f.k;
         take_now(&c, IMAGES_ALL);
     }
-    if (s)
-        err_ignore(cf_close(s));
+    if (st == ODB_OK)
+        err_ignore(opened_close(&at, &work));
     judge_after_sync(&c, o);
 }
 
@@ -737,6 +753,14 @@ static void explore_history(void)
     run.histories++;
 }
 
+static bool next_history(void)
+{
+    if (is_over() || (run.is_fixed && run.seed == FIXED_TXNS))
+        return false;
+    run.seed = run.is_fixed ? FIXED_TXNS : run.seed + 1;
+    return true;
+}
+
 static void print_summary(void)
 {
     double s = elapsed();
@@ -749,8 +773,9 @@ static void print_summary(void)
            (unsigned long long)run.distinct, (unsigned long long)run.nested,
            (unsigned long long)run.nested2, (unsigned long long)run.nested3,
            (unsigned long long)run.sync_distinct, (unsigned long long)run.syncs_failed);
-    printf("crash-explorer: spoiled blocks (M5) %llu, refused %llu; monitor: %llu removes, %llu "
-           "renames, %llu answers\n",
+    printf("crash-explorer: transactions prepared %llu, resolved %llu; spoiled blocks (M5) %llu, "
+           "refused %llu; monitor: %llu removes, %llu renames, %llu answers\n",
+           (unsigned long long)run.prepared, (unsigned long long)run.resolved,
            (unsigned long long)run.spoiled, (unsigned long long)run.refused,
            (unsigned long long)run.removes, (unsigned long long)run.switches,
            (unsigned long long)run.acks);
@@ -829,7 +854,7 @@ int main(int argc, char **argv)
     else
         do
             explore_history();
-        while (!run.is_fixed && !is_over() && ++run.seed);
+        while (next_history());
     print_summary();
     met_clear(&met_crash);
     met_clear(&met_nested);

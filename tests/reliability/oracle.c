@@ -1,6 +1,26 @@
 #include "tests/reliability/oracle.h"
 
+#include "tests/reliability/txns.h"
+
 #include "cf/files.h"
+
+odb_status opened_open(const struct cf_set_options *o, const struct workload *w, struct opened *out)
+{
+    odb_status st = cf_open(DB, o, &out->s);
+
+    out->db = NULL;
+    if (st != ODB_OK || !w->upper)
+        return st;
+    st = w->upper->open(out->s, &out->db);
+    if (st != ODB_OK)
+        err_ignore(cf_close(out->s));
+    return st;
+}
+
+odb_status opened_close(const struct opened *o, const struct workload *w)
+{
+    return o->db ? w->upper->close(o->db) : cf_close(o->s);
+}
 
 static void fails(struct finding *f, const char *what, odb_status st)
 {
@@ -10,9 +30,10 @@ static void fails(struct finding *f, const char *what, odb_status st)
 }
 
 /* The set against the model after as many transactions as it says. */
-static bool is_whole(struct cf_set *s, const struct workload *w, const struct promise *p,
+static bool is_whole(const struct opened *at, const struct workload *w, const struct promise *p,
                      struct finding *f)
 {
+    struct cf_set *s = at->s;
     struct promise any = *p;
     struct cf *cf[FAMILIES];
 
@@ -21,7 +42,8 @@ static bool is_whole(struct cf_set *s, const struct workload *w, const struct pr
         any.must[i] = false;
     }
     f->families = 0;
-    f->is_whole = set_matches(s, w, &any, 0, &f->k, f->why);
+    f->is_whole = set_matches(s, w, &any, 0, &f->k, f->why) &&
+                  (!at->db || txns_are_listed(at->db, &w->at[f->k], f->why));
     if (!f->is_whole || workload_find(s, cf) != ODB_OK)
         return false;
     for (int i = 0; i < FAMILIES; i++)
@@ -29,12 +51,12 @@ static bool is_whole(struct cf_set *s, const struct workload *w, const struct pr
     return true;
 }
 
-static bool looks_the_same(struct cf_set *s, const struct workload *w, const struct promise *p,
-                           struct finding *f, const char *when)
+static bool looks_the_same(const struct opened *at, const struct workload *w,
+                           const struct promise *p, struct finding *f, const char *when)
 {
     struct finding now = {0};
 
-    if (is_whole(s, w, p, &now) && now.k == f->k && now.families == f->families)
+    if (is_whole(at, w, p, &now) && now.k == f->k && now.families == f->families)
         return true;
     f->is_whole = false;
     (void)snprintf(f->why, sizeof f->why,
@@ -48,20 +70,20 @@ static bool look_readonly(struct os *os, const struct workload *w, const struct 
                           struct finding *f)
 {
     struct cf_set_options o = workload_variant(os, w->variant);
-    struct cf_set *s = NULL;
     uint64_t before = sim_mutations(os);
+    struct opened at;
     odb_status st;
 
     o.is_readonly = true;
-    st = cf_open(DB, &o, &s);
+    st = opened_open(&o, w, &at);
     f->is_refused = st == ODB_CORRUPT;
     if (st == ODB_ABSENT && !p->opened) {
         f->is_whole = true;
     } else if (st != ODB_OK) {
         fails(f, "read-only open", st);
     } else {
-        (void)is_whole(s, w, p, f);
-        err_ignore(cf_close(s));
+        (void)is_whole(&at, w, p, f);
+        err_ignore(opened_close(&at, w));
     }
     if (f->is_whole && sim_mutations(os) != before) {
         f->is_whole = false;
@@ -141,38 +163,70 @@ static odb_status commit_one_more(struct cf_set *s)
     return st;
 }
 
-static bool goes_on(struct os *os, struct cf_set **s, const struct workload *w,
-                    const struct promise *p, enum oracle_effort effort, struct finding *f)
+/* Close and open again. */
+static bool comes_back(struct opened *at, const struct cf_set_options *o, const struct workload *w,
+                       bool *is_open, odb_status st, struct finding *f)
 {
-    struct cf_set_options o = workload_variant(os, w->variant);
-    odb_status st = commit_one_more(*s), closed;
+    odb_status closed = opened_close(at, w);
 
-    if (st == ODB_OK && effort == ORACLE_WHOLLY)
-        st = cf_verify(*s, NULL, NULL);
-    closed = cf_close(*s);
-    *s = NULL;
     if (st == ODB_OK)
         st = closed;
     if (st == ODB_OK)
-        st = cf_open(DB, &o, s);
-    if (st != ODB_OK) {
+        st = opened_open(o, w, at);
+    *is_open = st == ODB_OK;
+    if (st != ODB_OK)
         fails(f, "going on", st);
+    return st == ODB_OK;
+}
+
+static bool goes_on(struct os *os, struct opened *at, bool *is_open, const struct workload *w,
+                    const struct promise *p, enum oracle_effort effort, struct finding *f)
+{
+    struct cf_set_options o = workload_variant(os, w->variant);
+    odb_status st = commit_one_more(at->s);
+
+    if (st == ODB_OK && effort == ORACLE_WHOLLY)
+        st = cf_verify(at->s, NULL, NULL);
+    if (!comes_back(at, &o, w, is_open, st, f))
         return false;
-    }
-    if (!looks_the_same(*s, w, p, f, "opened again"))
+    if (!looks_the_same(at, w, p, f, "opened again"))
         return false;
     if (effort != ORACLE_WHOLLY)
         return true;
-    st = cf_flush(*s, NULL);
-    for (int jobs = 0; st == ODB_OK && jobs < 1000 && cf_work(*s); jobs++)
+    st = cf_flush(at->s, NULL);
+    for (int jobs = 0; st == ODB_OK && jobs < 1000 && cf_work(at->s); jobs++)
         ;
     if (st == ODB_OK)
-        st = cf_verify(*s, NULL, NULL);
+        st = cf_verify(at->s, NULL, NULL);
     if (st != ODB_OK) {
         fails(f, "merging everything", st);
         return false;
     }
-    return looks_the_same(*s, w, p, f, "merged") && holds_only_what_is_needed(os, *s, f);
+    return looks_the_same(at, w, p, f, "merged") && holds_only_what_is_needed(os, at->s, f);
+}
+
+/* The families against one state. */
+static bool holds_state(const struct opened *at, const struct promise *p, const struct state *now,
+                        struct finding *f)
+{
+    struct cf *cf[FAMILIES];
+
+    f->is_whole = workload_find(at->s, cf) == ODB_OK && txns_are_listed(at->db, now, f->why);
+    for (uint32_t i = 0; f->is_whole && i < FAMILIES; i++)
+        f->is_whole = !cf[i] || family_matches(at->s, cf[i], NULL, now, p->born[i], i, f->why);
+    return f->is_whole;
+}
+
+/* Everything that is prepared comes to its end: one way or the other, and for good. */
+static bool resolves(struct os *os, struct opened *at, bool *is_open, const struct workload *w,
+                     const struct promise *p, struct finding *f)
+{
+    struct cf_set_options o = workload_variant(os, w->variant);
+    struct state now = w->at[f->k];
+
+    f->is_whole = txns_resolve(at->db, &now, f->why);
+    return f->is_whole && holds_state(at, p, &now, f) &&
+           comes_back(at, &o, w, is_open, ODB_OK, f) && holds_state(at, p, &now, f);
 }
 
 void oracle_look(struct os *os, const struct workload *w, const struct promise *p,
@@ -180,7 +234,8 @@ void oracle_look(struct os *os, const struct workload *w, const struct promise *
 {
     struct cf_set_options o = workload_variant(os, w->variant);
     struct finding ro = {0};
-    struct cf_set *s = NULL;
+    struct opened at;
+    bool is_open;
     odb_status st;
 
     *out = (struct finding){0};
@@ -189,23 +244,25 @@ void oracle_look(struct os *os, const struct workload *w, const struct promise *
         return;
     }
     o.create = !p->opened;
-    st = cf_open(DB, &o, &s);
+    st = opened_open(&o, w, &at);
+    is_open = st == ODB_OK;
     if (st != ODB_OK) {
         fails(out, "open", st);
         out->is_refused = st == ODB_CORRUPT;
         return;
     }
-    if (is_whole(s, w, p, out) && effort != ORACLE_LOOK) {
+    if (is_whole(&at, w, p, out) && effort != ORACLE_LOOK) {
         if (p->opened && (ro.k != out->k || ro.families != out->families)) {
             out->is_whole = false;
             (void)snprintf(out->why, sizeof out->why, "read-only said %u, then it was %u", ro.k,
                            out->k);
         } else {
-            (void)goes_on(os, &s, w, p, effort, out);
+            if (goes_on(os, &at, &is_open, w, p, effort, out) && at.db)
+                (void)resolves(os, &at, &is_open, w, p, out);
         }
     }
-    if (s)
-        err_ignore(cf_close(s));
+    if (is_open)
+        err_ignore(opened_close(&at, w));
 }
 
 bool oracle_allows(const struct promise *p, uint32_t least, bool may_refuse, struct finding *f)

@@ -18,10 +18,20 @@ struct finding {
     char why[WHY_MAX];
 };
 
+/* The set, and what stands above it where the workload has that. */
+struct opened {
+    struct cf_set *s;
+    struct odb_db *db; /* NULL: nothing */
+};
+
+odb_status opened_open(const struct cf_set_options *o, const struct workload *w,
+                       struct opened *out);
+odb_status opened_close(const struct opened *o, const struct workload *w);
+
 enum oracle_effort {
     ORACLE_LOOK,   /* open, compare */
     ORACLE_GO_ON,  /* read-only first, which must change nothing; then one more commit, close,
-                      open again, compare */
+                      open again, compare; what is prepared committed or rolled back, compare */
     ORACLE_WHOLLY, /* and all merges, checksums, files that nobody needs */
 };
 
