@@ -41,7 +41,6 @@
 #include "os/os_sched.h"
 
 #include <assert.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

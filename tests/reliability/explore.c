@@ -94,6 +94,7 @@ static struct run {
     struct sched_result result;
 } run;
 
+static bool is_quiet;
 static struct answer *kept; /* a plan that survives the run that follows it */
 
 static uint32_t choose_walk(const struct sched_choice *c)
@@ -257,19 +258,25 @@ static void met_clear(void)
 
 /* ---- failures ---- */
 
-static void schedule_print(const struct dice *d, const struct answer *a, size_t count)
+/* The text that repeats a run; free it. */
+static char *schedule_text(const struct dice *d, const struct answer *a, size_t count)
 {
+    char *text = malloc(256 + count * 32);
     const char *before = "";
+    int len;
 
-    printf("%s/%u.%u.%llu.%llu.%u.%u.%llu/", run.scene->name, d->is_small, d->patience,
-           (unsigned long long)d->crash_at[0], (unsigned long long)d->crash_at[1], d->model,
-           d->fault, (unsigned long long)d->seed);
+    if (!text)
+        abort();
+    len = sprintf(text, "%s/%u.%u.%llu.%llu.%u.%u.%llu/", run.scene->name, d->is_small, d->patience,
+                  (unsigned long long)d->crash_at[0], (unsigned long long)d->crash_at[1], d->model,
+                  d->fault, (unsigned long long)d->seed);
     for (size_t i = 0; i < count; i++)
         if (a[i].option) {
-            printf("%s%llu.%u", before, (unsigned long long)a[i].no, a[i].option);
+            len +=
+                sprintf(text + len, "%s%llu.%u", before, (unsigned long long)a[i].no, a[i].option);
             before = ",";
         }
-    printf("\n");
+    return text;
 }
 
 static size_t answers_keep(struct answer *to)
@@ -330,19 +337,26 @@ static void failure_tell(struct found *io)
     struct dice dice = run.dice;
     size_t count = answers_keep(kept);
     size_t first = count;
+    bool repeats;
+    char *text;
 
     io->has_failed = true;
     count = failure_shrink(count);
-    if (run_once(false)) { /* cannot be: the same choices, another outcome */
-        printf("FAILED: %s: a failure that its schedule does not repeat\n", run.scene->name);
-    } else {
+    repeats = !run_once(false);
+    text = schedule_text(&dice, kept, count);
+    (void)snprintf(io->why, sizeof io->why, "%.199s",
+                   repeats ? run.result.text : "a failure that its schedule does not repeat");
+    (void)snprintf(io->schedule, sizeof io->schedule, "%.199s",
+                   strlen(text) < sizeof io->schedule ? text : "");
+    if (!is_quiet) {
         printf("FAILED: %s: %s (%s; %llu choices, %llu before they were made fewer)\n",
-               run.scene->name, run.result.text, verdict_text(run.result.verdict),
-               (unsigned long long)count, (unsigned long long)first);
+               run.scene->name, repeats ? run.result.text : io->why,
+               verdict_text(run.result.verdict), (unsigned long long)count,
+               (unsigned long long)first);
+        printf("replay: schedules --replay %s\n", text);
+        (void)fflush(stdout);
     }
-    printf("replay: schedules --replay ");
-    schedule_print(&dice, kept, count);
-    (void)fflush(stdout);
+    free(text);
 }
 
 /* A signal of the running thread: its run failed. */
@@ -396,11 +410,13 @@ static bool run_repeats(void)
     same = run_once(false) && run.result.trace == first.trace && run.result.points == first.points;
     run.strategy = strategy;
     if (!same) {
-        printf("FAILED: %s: the same schedule went another way (%llu points, then %llu): "
-               "%s\nreplay: schedules --replay ",
+        char *text = schedule_text(&run.dice, kept, count);
+
+        printf("FAILED: %s: the same schedule went another way (%llu points, then %llu): %s\n"
+               "replay: schedules --replay %s\n",
                run.scene->name, (unsigned long long)first.points,
-               (unsigned long long)run.result.points, run.result.text);
-        schedule_print(&run.dice, kept, count);
+               (unsigned long long)run.result.points, run.result.text, text);
+        free(text);
     }
     return same;
 }
@@ -429,6 +445,7 @@ static void explore_by_chance(const struct explorer *e, uint64_t seed, unsigned 
     uint64_t chance = seed, length = io->choices_max ? io->choices_max : 100;
 
     run.scene = e->scene;
+    is_quiet = e->is_quiet;
     met_clear();
     for (uint64_t n = 0; (!e->limit || n < e->limit) && explore_now() < e->until && !io->has_failed;
          n++) {
@@ -517,6 +534,7 @@ void explore_exhaust(const struct explorer *e, unsigned bound, struct found *io)
     uint64_t left = e->limit ? e->limit : UINT64_MAX;
 
     run.scene = e->scene;
+    is_quiet = e->is_quiet;
     if (!learn_first(io))
         return;
     memset(&run.dice, 0, sizeof run.dice);
@@ -591,8 +609,10 @@ bool explore_replay(const struct scene *scene, const char *text, struct found *i
     run.plan_count = count;
     if (!run_once(false)) {
         io->has_failed = true;
-        printf("FAILED: %s: %s (%s)\n", scene->name, run.result.text,
-               verdict_text(run.result.verdict));
+        (void)snprintf(io->why, sizeof io->why, "%.199s", run.result.text);
+        if (!is_quiet)
+            printf("FAILED: %s: %s (%s)\n", scene->name, run.result.text,
+                   verdict_text(run.result.verdict));
     }
     found_add(io, true);
     return true;

@@ -47,7 +47,7 @@ struct explorer {
     const struct scene *scene;
     double until;   /* stop at this time (explore_now()) */
     uint64_t limit; /* or after so many runs; 0: no limit */
-    bool is_verbose;
+    bool is_quiet;  /* print nothing */
 };
 
 struct found {
@@ -59,6 +59,8 @@ struct found {
     uint64_t by_bound[4]; /* exhaust: schedules with exactly so many preemptions */
     int exhausted; /* exhaust: up to so many preemptions nothing is left; -1: not even without */
     bool has_failed;
+    char why[200];      /* what the report of the failure begins with */
+    char schedule[200]; /* to be run again, when it is short enough; else empty */
     double seconds;
 };
 

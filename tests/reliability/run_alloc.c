@@ -20,6 +20,11 @@ static long alive;
 
 #ifdef RUN_ASAN
 
+bool run_alloc_is_watching(void)
+{
+    return false;
+}
+
 void run_alloc_reset(void)
 {
     alive = 0;
@@ -72,6 +77,11 @@ void *mem_realloc(void *old, size_t size)
 #define GARBAGE    0xdd
 #define FRESH      0xcb
 #define SPOIL_MAX  256 /* so many bytes of each block are filled with garbage, and looked at */
+
+bool run_alloc_is_watching(void)
+{
+    return true;
+}
 
 static uint8_t *room;
 static size_t used, clean_to, peak; /* bytes from clean_to on have never been touched: zeros */

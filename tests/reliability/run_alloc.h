@@ -13,6 +13,8 @@
 
 /* Forget everything. */
 void run_alloc_reset(void);
+/* Whether it looks after freed memory itself: not with the address sanitizer. */
+bool run_alloc_is_watching(void);
 /* Blocks alive. */
 long run_alloc_alive(void);
 /* Whether somebody changed a block after it was freed. */
