@@ -451,6 +451,14 @@ static bool show_forward(struct lsm_iter *it, const struct entry *e)
     return true;
 }
 
+/* No key is hidden. Both fields go together: a run that is taken for that of the hidden key would, at its end,
+ * have the key copied, and the copy of none is the empty key. */
+static inline void hide_nothing(struct lsm_iter *it)
+{
+    it->hidden = odb_bytes(NULL, 0);
+    it->hidden_in = NULL;
+}
+
 /* Pass over the versions of `e`'s key, `e` being the merge's entry. */
 static void hide_key_of(struct lsm_iter *it, const struct entry *e)
 {
@@ -499,8 +507,8 @@ static ODB_COLD bool leap_forward(struct lsm_iter *it)
 {
     if (it->has_upper && odb_slice_compare(buf_slice(&it->leap), buf_slice(&it->upper)) >= 0)
         return stand_nowhere(it, ODB_OK);
-    it->hidden = it->sought = odb_bytes(NULL, 0);
-    it->hidden_in = NULL;
+    hide_nothing(it);
+    it->sought = odb_bytes(NULL, 0);
     (void)merge_seek(&it->merge, buf_slice(&it->leap), UINT64_MAX);
     return true;
 }
@@ -545,7 +553,7 @@ static bool settle_forward(struct lsm_iter *it)
 static bool go_forward_from(struct lsm_iter *it, odb_slice key, uint64_t trailer)
 {
     it->status = ODB_OK;
-    it->hidden = odb_bytes(NULL, 0);
+    hide_nothing(it);
     it->sought =
         trailer == UINT64_MAX ? odb_bytes(NULL, 0) : odb_bytes(key.size ? key.data : "", key.size);
     (void)merge_seek(&it->merge, key, trailer);
@@ -557,7 +565,8 @@ bool lsm_iter_first(struct lsm_iter *it)
     if (it->has_lower)
         return go_forward_from(it, buf_slice(&it->lower), UINT64_MAX);
     it->status = ODB_OK;
-    it->hidden = it->sought = odb_bytes(NULL, 0);
+    hide_nothing(it);
+    it->sought = odb_bytes(NULL, 0);
     (void)merge_first(&it->merge);
     return settle_forward(it);
 }

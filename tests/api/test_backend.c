@@ -67,6 +67,34 @@ static void a_family_can_be_made_dropped_and_made_again(void **state)
     assert_status(odb_cf_drop(f->db, NULL), ODB_INVALID);
 }
 
+/* A walk that has passed a deleted key, and is put at the beginning again, behind many newer versions of the
+ * empty key: that must not be taken for the key it had passed. */
+static void an_old_walk_finds_the_empty_key_again(void **state)
+{
+    struct fixture *f = *state;
+    char key[16];
+    odb_iter *it;
+
+    put_text(f, NULL, "user/18", "1");
+    assert_ok(odb_delete(f->db, NULL, odb_s("user/11"), NULL));
+    put_text(f, NULL, "", "old");
+    assert_ok(odb_iter_new(odb_now(f->db), NULL, NULL, &it));
+    for (int i = 0; i < 8; i++) {
+        (void)snprintf(key, sizeof key, "user/0%d", i);
+        put_text(f, NULL, key, "new");
+    }
+    assert_true(odb_iter_seek(it, odb_s("a")));
+    assert_slice(odb_iter_key(it), "user/18");
+    for (int i = 0; i < 40; i++) {
+        put_text(f, NULL, "", "new");
+        assert_true(odb_iter_seek(it, odb_s("a")));
+        assert_true(odb_iter_first(it));
+        assert_slice(odb_iter_key(it), "");
+        assert_slice(odb_iter_value(it), "old");
+    }
+    odb_iter_free(it);
+}
+
 static void a_family_survives_reopening(void **state)
 {
     struct fixture *f = *state;
@@ -876,6 +904,7 @@ int main(void)
         BOTH(a_new_database_has_the_seven_families),
         BOTH(families_are_separate_key_spaces),
         BOTH(a_family_can_be_made_dropped_and_made_again),
+        BOTH(an_old_walk_finds_the_empty_key_again),
         BOTH(a_family_survives_reopening),
         BOTH(a_key_has_the_value_last_put),
         BOTH(keys_and_values_may_be_empty),

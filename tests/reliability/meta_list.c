@@ -652,7 +652,7 @@ bool meta_list_read(struct meta_list *l, FILE *from, char *options, size_t optio
         l->many_count = 0;
         while (fgets(line, sizeof line, from)) {
             number++;
-            if (strncmp(line, "options ", 8) == 0 && options) {
+            if (strncmp(line, "options", 7) == 0 && options) {
                 (void)snprintf(options, options_size, "%s", line);
                 continue;
             }
