@@ -143,6 +143,14 @@ void exec_submit(struct exec *e, struct exec_job *job)
     os_mutex_unlock(&e->lock);
 }
 
+void exec_nudge(struct exec *e)
+{
+    os_mutex_lock(&e->lock);
+    if (e->queue[EXEC_HIGH].head || e->queue[EXEC_LOW].head)
+        os_cond_broadcast(&e->wake);
+    os_mutex_unlock(&e->lock);
+}
+
 bool exec_withdraw(struct exec *e, struct exec_job *job)
 {
     struct exec_queue *q = &e->queue[job->priority];

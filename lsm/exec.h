@@ -30,6 +30,8 @@ void exec_submit(struct exec *e, struct exec_job *job);
 bool exec_withdraw(struct exec *e, struct exec_job *job);
 /* Run one queued job in this thread; false when there is none. */
 bool exec_run_one(struct exec *e);
+/* Somebody has waited long: should jobs be queued and all workers asleep, wake them. */
+void exec_nudge(struct exec *e);
 /* Call part(arg, i) once for each i < `count`, here and in workers that are idle meanwhile; return
  * when all calls have. Never waits for a worker to become free. NULL for `e`: all of it here. */
 void exec_share(struct exec *e, uint32_t count, void (*part)(void *arg, uint32_t i), void *arg);

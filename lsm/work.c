@@ -34,7 +34,10 @@ static void wait_for_work(struct lsm_tree *t) ODB_REQUIRES(t->sched_lock);
 static void wait_for_work(struct lsm_tree *t)
 {
     if (exec_has_threads(t->env->exec)) {
-        (void)os_cond_wait_for(&t->sched_wake, &t->sched_lock, 50 * 1000 * 1000);
+        /* glibc up to 2.40 may lose the signal of a condition (its bug 25847): then jobs are queued while all
+         * workers sleep. Who waits for them notices, and wakes them again. */
+        if (!os_cond_wait_for(&t->sched_wake, &t->sched_lock, 50 * 1000 * 1000))
+            exec_nudge(t->env->exec);
         return;
     }
     os_mutex_unlock(&t->sched_lock);
