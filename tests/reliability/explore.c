@@ -561,8 +561,11 @@ void explore_exhaust(const struct explorer *e, unsigned bound, struct found *io)
                     failure_tell(io);
                     return;
                 }
-                if (explore_now() > e->until || --left == 0)
+                if (explore_now() > e->until || --left == 0) {
+                    if (io->distinct < runs) /* those of one pass are all different */
+                        io->distinct = runs;
                     return;
+                }
                 more = plan_next(b, &run.plan_count);
             } while (more);
         } while (sched_learn() > 0);

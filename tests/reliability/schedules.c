@@ -143,6 +143,8 @@ static void exhaust_all(struct tally *tally, double end)
         if (f.exhausted > tally[next].exhaust.exhausted || f.has_failed) {
             tally[next].exhaust = f;
         } else { /* not finished: what the first pass found out stands */
+            if (tally[next].exhaust.distinct < f.distinct)
+                tally[next].exhaust.distinct = f.distinct;
             tally[next].exhaust.runs += f.runs;
             tally[next].exhaust.points += f.points;
             tally[next].exhaust.seconds += f.seconds;
