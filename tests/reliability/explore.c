@@ -209,13 +209,15 @@ static bool run_once(bool only_shared)
     run.hash = UINT64_C(0xcbf29ce484222325) ^ run.dice.crash_at[0] ^ run.dice.crash_at[1] << 20 ^
                (uint64_t)run.dice.model << 40 ^ (uint64_t)run.dice.patience << 44 ^
                (uint64_t)run.dice.fault << 48 ^ (uint64_t)run.dice.is_small << 56;
+    for (const char *p = run.scene->name; *p; p++)
+        run.hash = (run.hash ^ (uint8_t)*p) * UINT64_C(0x100000001b3);
     sched_patience = (int)run.dice.patience;
     run_alloc_reset();
     sched_run(run_main, NULL, &how, &run.result);
     return run.result.verdict == SCHED_OK;
 }
 
-/* ---- schedules met before ---- */
+/* ---- schedules met before, of all scenes ---- */
 
 static struct {
     uint64_t *slot;
@@ -247,13 +249,6 @@ static bool met_add(uint64_t h)
     met.slot[i] = h;
     met.count++;
     return true;
-}
-
-static void met_clear(void)
-{
-    if (met.slot)
-        memset(met.slot, 0, met.cap * sizeof *met.slot);
-    met.count = 0;
 }
 
 /* ---- failures ---- */
@@ -446,7 +441,6 @@ static void explore_by_chance(const struct explorer *e, uint64_t seed, unsigned 
 
     run.scene = e->scene;
     is_quiet = e->is_quiet;
-    met_clear();
     for (uint64_t n = 0; (!e->limit || n < e->limit) && explore_now() < e->until && !io->has_failed;
          n++) {
         dice_throw(e->scene, &chance, length, &run.dice);
@@ -556,6 +550,7 @@ void explore_exhaust(const struct explorer *e, unsigned bound, struct found *io)
 
                 exact[run.cost < 4 ? run.cost : 3]++;
                 runs++;
+                (void)met_add(run.hash); /* so that chance does not count them again */
                 found_add(io, false);
                 if (!ok) {
                     failure_tell(io);
