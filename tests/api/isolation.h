@@ -348,34 +348,158 @@ static inline enum iso_anomaly iso_check(const struct iso_history *h)
     return iso_has_single(&g) ? ISO_G_SINGLE : ISO_G_NONADJACENT;
 }
 
-/* One operation a line, as Elle reads histories (EDN; model list-append). */
+/* ---- histories for Elle (EDN; model list-append) ---- */
+
+/* A list that somebody has made: `id` behind a list of that length and hash. */
+struct iso_made {
+    uint32_t key, len, hash; /* 0: free; else of the list with `id` */
+    uint32_t before, id;     /* the hash without */
+};
+
+struct iso_lists {
+    struct iso_made *made;
+    uint32_t mask;
+};
+
+static inline struct iso_made *iso_made_at(const struct iso_lists *l, uint32_t key, uint32_t len,
+                                           uint32_t hash)
+{
+    uint32_t i = (hash ^ key * 40503u ^ len) & l->mask;
+
+    while (l->made[i].len &&
+           (l->made[i].key != key || l->made[i].len != len || l->made[i].hash != hash))
+        i = (i + 1) & l->mask;
+    return &l->made[i];
+}
+
+/* Every list that was read and is not empty was made by an append, whose transaction says behind what:
+ * so the numbers come back from lengths and hashes, also where the end shows none of them. */
+static inline struct iso_lists iso_lists_of(const struct iso_history *h)
+{
+    struct iso_lists l = {NULL, 1024};
+
+    while (l.mask < h->txn_count * 2 * ISO_APPENDS)
+        l.mask *= 2;
+    l.made = calloc(l.mask, sizeof *l.made);
+    if (!l.made)
+        abort();
+    l.mask--;
+    for (uint32_t i = 0; i < h->txn_count; i++)
+        for (uint32_t k = 0; k < h->txn[i].op_count; k++) {
+            const struct iso_op *op = &h->txn[i].op[k];
+            uint32_t hash = iso_hash(op->hash, op->id);
+
+            if (op->id)
+                *iso_made_at(&l, op->key, op->len + 1, hash) =
+                    (struct iso_made){op->key, op->len + 1, hash, op->hash, op->id};
+        }
+    return l;
+}
+
+/* The numbers of a list, or nil for one that nobody made. */
+static inline void iso_dump_list(const struct iso_lists *l, const struct iso_op *op, FILE *out)
+{
+    uint32_t *id = calloc((size_t)op->len + 1, sizeof *id), hash = op->hash;
+    bool is_known = id != NULL;
+
+    for (uint32_t n = op->len; n > 0 && is_known; n--) {
+        const struct iso_made *made = iso_made_at(l, op->key, n, hash);
+
+        is_known = made->len != 0;
+        id[n - 1] = made->id;
+        hash = made->before;
+    }
+    fprintf(out, "[:r %u ", op->key);
+    for (uint32_t n = 0; n < op->len && is_known; n++)
+        fprintf(out, "%s%u", n ? " " : "[", id[n]);
+    fprintf(out, "%s]", !is_known ? "nil" : op->len ? "]" : "[]");
+    free(id);
+}
+
+/* One event of one transaction. Before it ended nobody knows what its reads will say. */
+static inline void iso_dump_event(const struct iso_lists *l, const struct iso_txn *t,
+                                  uint32_t process, bool is_end, uint32_t index, FILE *out)
+{
+    fprintf(out, "{:index %u :time %llu :type %s :process %u :f :txn :value [", index,
+            (unsigned long long)(is_end ? t->end : t->begin),
+            !is_end                     ? ":invoke"
+            : t->state == ISO_COMMITTED ? ":ok"
+                                        : ":fail",
+            process);
+    for (uint32_t k = 0; k < t->op_count; k++) {
+        const struct iso_op *op = &t->op[k];
+
+        fprintf(out, "%s", k ? " " : "");
+        if (is_end && t->state == ISO_COMMITTED)
+            iso_dump_list(l, op, out);
+        else
+            fprintf(out, "[:r %u nil]", op->key);
+        if (op->id)
+            fprintf(out, " [:append %u %u]", op->key, op->id);
+    }
+    fprintf(out, "]}\n");
+}
+
+struct iso_event {
+    uint64_t tick;
+    uint32_t txn;
+    bool is_end;
+};
+
+static inline int iso_event_order(const void *a, const void *b)
+{
+    const struct iso_event *x = a, *y = b;
+
+    return x->tick < y->tick ? -1 : x->tick > y->tick;
+}
+
+/* One event a line, in the order of time, begin and end of each transaction. A process has one
+ * transaction at a time there, so that a thread with several is several processes; at last a reader of
+ * its own sees the lists as they are in the end. */
 static inline void iso_dump(const struct iso_history *h, FILE *out)
 {
-    for (uint32_t i = 0; i < h->txn_count; i++) {
-        const struct iso_txn *t = &h->txn[i];
+    struct iso_lists lists = iso_lists_of(h);
+    struct iso_event *event = malloc(((size_t)h->txn_count * 2 + 1) * sizeof *event);
+    uint32_t *process = calloc((size_t)h->txn_count + 1, sizeof *process);
+    uint8_t *is_busy = calloc((size_t)h->txn_count + 1, 1);
+    uint32_t count = 0;
+    uint64_t last = 0;
 
-        if (t->state == ISO_NONE)
-            continue;
-        fprintf(out, "{:index %u :time %llu :type %s :process %u :f :txn :value [", i,
-                (unsigned long long)t->end,
-                t->state == ISO_COMMITTED ? ":ok"
-                : t->state == ISO_ABORTED ? ":fail"
-                                          : ":info",
-                t->process);
-        for (uint32_t k = 0; k < t->op_count; k++) {
-            const struct iso_op *op = &t->op[k];
-            const struct iso_list *l = &h->list[op->key];
+    if (!event || !process || !is_busy)
+        abort();
+    for (uint32_t i = 0; i < h->txn_count; i++)
+        if (h->txn[i].state != ISO_NONE) {
+            event[count++] = (struct iso_event){h->txn[i].begin, i, false};
+            if (h->txn[i].state != ISO_BEGUN) /* else nobody was told how it ended */
+                event[count++] = (struct iso_event){h->txn[i].end, i, true};
+        }
+    qsort(event, count, sizeof *event, iso_event_order);
+    for (uint32_t e = 0; e < count; e++) {
+        uint32_t i = event[e].txn;
 
-            fprintf(out, "[:r %u [", op->key);
-            for (uint32_t n = 0; n < op->len && n < l->count; n++)
-                fprintf(out, "%s%u", n ? " " : "", l->id[n]);
-            fprintf(out, "]]");
-            if (op->id)
-                fprintf(out, " [:append %u %u]", op->key, op->id);
-            fprintf(out, "%s", k + 1 < t->op_count ? " " : "");
+        if (!event[e].is_end)
+            while (is_busy[process[i]])
+                process[i]++;
+        is_busy[process[i]] = !event[e].is_end;
+        iso_dump_event(&lists, &h->txn[i], process[i], event[e].is_end, e, out);
+        last = event[e].tick;
+    }
+    for (int is_end = 0; is_end < 2; is_end++) {
+        fprintf(out, "{:index %u :time %llu :type %s :process %u :f :txn :value [",
+                count + (uint32_t)is_end, (unsigned long long)last + 1 + (unsigned)is_end,
+                is_end ? ":ok" : ":invoke", h->txn_count);
+        for (uint32_t k = 0; k < h->key_count; k++) {
+            fprintf(out, "%s[:r %u %s", k ? " " : "", k, is_end ? "[" : "nil");
+            for (uint32_t n = 0; is_end && n < h->list[k].count; n++)
+                fprintf(out, "%s%u", n ? " " : "", h->list[k].id[n]);
+            fprintf(out, "%s]", is_end ? "]" : "");
         }
         fprintf(out, "]}\n");
     }
+    free(lists.made);
+    free(event);
+    free(process);
+    free(is_busy);
 }
 
 #endif
