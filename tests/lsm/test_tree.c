@@ -57,7 +57,7 @@ struct world {
     struct exec *exec;
     struct lsm_env env;
     struct lsm_tree *tree;
-    uint64_t next_file;
+    _Atomic uint64_t next_file; /* workers ask at once */
     _Atomic uint64_t seq;
     uint64_t lsn;
     uint64_t snapshot[8];
@@ -131,7 +131,7 @@ static uint32_t model_live(const struct world *w, uint64_t seq, const struct ver
 
 static uint64_t give_file_no(void *owner)
 {
-    return ++((struct world *)owner)->next_file;
+    return atomic_fetch_add(&((struct world *)owner)->next_file, 1) + 1;
 }
 
 static odb_status take_edit(void *owner, const struct lsm_edit *edit, void (*apply)(void *),
