@@ -153,9 +153,11 @@ static void publish(struct lsm_tree *t, struct lsm_view *v)
     struct lsm_view *old;
 
     assert(os_mutex_held(&t->view_lock));
+    old = atomic_exchange_explicit(&t->view, v, memory_order_acq_rel);
+    /* Behind it: a flush job that is told of a memtable must find it, or it asks for itself again and
+     * again until this thread goes on. */
     atomic_store_explicit(&t->pressure.waiting, v->mem_count - 1, memory_order_relaxed);
     atomic_store_explicit(&t->pressure.l0_files, v->version->level[0].count, memory_order_relaxed);
-    old = atomic_exchange_explicit(&t->view, v, memory_order_acq_rel);
     view_unref(old);
 }
 
