@@ -237,12 +237,86 @@ static void a_family_made_half_is_found_again(void **state)
     }
 }
 
+static void put_ten(odb_txn *t, odb_batch *b, uint32_t round)
+{
+    char key[16];
+
+    for (uint32_t i = 0; i < 10; i++) {
+        (void)snprintf(key, sizeof key, "%03u", (unsigned)(round * 7 + i) % 200);
+        assert_ok(t ? odb_txn_put(t, NULL, odb_s(key), odb_s("value"))
+                    : odb_batch_put(b, NULL, odb_s(key), odb_s("value")));
+    }
+}
+
+/* Begin, write, read, end, free: the memory of the handle before serves. What the memtable asks for, plain
+ * batches of the same keys ask for, too. (With locks each lock is a request.) */
+static void P16_a_loop_of_transactions_asks_for_no_memory(void **state)
+{
+    odb_txn_options opt[2] = {
+        {.size = sizeof opt[0]},
+        {.size = sizeof opt[0], .isolation = ODB_SERIALIZABLE},
+    };
+    odb_options o = odb_options_default();
+    odb_batch *b;
+    odb_txn *t;
+    odb_db *db;
+    char dir[64], got[16];
+    odb_status got_own;
+    size_t size;
+    long plain;
+
+    (void)state;
+    fixture_make_dir(dir, sizeof dir);
+    assert_ok(odb_open(dir, &o, &db));
+    assert_ok(odb_batch_new(&b));
+    for (int kind = 0; kind < 2; kind++)
+        for (int pass = 0; pass < 2; pass++) { /* the first one makes what the second uses again */
+            test_alloc_fail(-1, 0);
+            for (uint32_t i = 0; i < 500; i++) {
+                assert_ok(odb_txn_begin(db, &opt[kind], &t));
+                put_ten(t, NULL, i);
+                got_own = odb_get_into(odb_in(t), NULL, odb_s("007"), got, sizeof got, &size);
+                assert_true(got_own == ODB_OK || got_own == ODB_ABSENT);
+                assert_ok(odb_txn_rollback(t));
+                odb_txn_free(t);
+            }
+            if (pass == 1)
+                assert_int_equal(test_alloc_requests(), 0);
+        }
+    for (int pass = 0; pass < 2; pass++) {
+        test_alloc_fail(-1, 0);
+        for (uint32_t i = 0; i < 500; i++) {
+            odb_batch_clear(b);
+            put_ten(NULL, b, i);
+            assert_ok(odb_commit(db, b, NULL));
+        }
+    }
+    plain = test_alloc_requests();
+    for (int kind = 0; kind < 2; kind++) {
+        test_alloc_fail(-1, 0);
+        for (uint32_t i = 0; i < 500; i++) {
+            assert_ok(odb_txn_begin(db, &opt[kind], &t));
+            put_ten(t, NULL, i);
+            assert_ok(odb_txn_commit(t, NULL));
+            odb_txn_free(t);
+        }
+        if (test_alloc_requests() > plain + 1) /* a chunk of the memtable may fall here or there */
+            fail_msg("500 transactions of kind %d made %ld requests, 500 batches %ld", kind,
+                     test_alloc_requests(), plain);
+    }
+    test_alloc_fail(-1, 0);
+    odb_batch_free(b);
+    assert_ok(odb_close(db));
+    fixture_remove_dir(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_family_made_half_is_found_again),
         cmocka_unit_test(P16_every_failed_request_is_a_status_and_no_leak),
         cmocka_unit_test(opening_short_of_memory_leaves_nothing_behind),
+        cmocka_unit_test(P16_a_loop_of_transactions_asks_for_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
