@@ -617,12 +617,15 @@ void vec_after_write(struct vec_index *ix)
 }
 
 /* How much may be pending before writers help. While somebody searches it is less, since each search looks
- * through all that is: the graph grows no slower for it, but commits wait sooner. */
+ * through all that is: the graph grows no slower for it, but commits wait sooner. Up to flat_max vectors each
+ * search looks through all of them anyway: nothing is gained by haste. */
 static size_t pending_limit(struct vec_index *ix)
 {
     uint64_t calm = atomic_fetch_add_explicit(&ix->calm, 1, memory_order_relaxed);
     size_t most = ix->config.pending_max, least = most < PENDING_MIN ? most : PENDING_MIN;
 
+    if (atomic_load_explicit(&ix->live, memory_order_relaxed) <= ix->config.flat_max)
+        return most > ix->config.flat_max ? most : ix->config.flat_max;
     if (calm >= CALM)
         return most;
     return most / 8 > least ? most / 8 : least;

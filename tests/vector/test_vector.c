@@ -662,6 +662,24 @@ static void closing_leaves_work_to_the_next_open(void **state)
     assert_int_equal(s.linked + s.pending, 6000);
 }
 
+/* As long as every search goes through all vectors, a writer has no reason to link any. */
+static void writers_help_only_where_the_graph_is_searched(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {.size = sizeof c, .dim = DIM, .mode = ODB_VEC_MANUAL, .flat_max = 600};
+    odb_vec_stats_t s = {.size = sizeof s};
+
+    c.pending_max = 50;
+    assert_ok(odb_vec_open(f->db, &c));
+    free(put_many(f, "a", 600, 31));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.linked, 0);
+    free(put_many(f, "b", 200, 32));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_true(s.linked > 0);
+    assert_int_equal(s.linked + s.pending, 800);
+}
+
 /* Replacing and deleting over and over: the table of ids and the heap of names do not grow with it. */
 static void replacing_costs_no_memory(void **state)
 {
@@ -982,6 +1000,7 @@ int main(int argc, char **argv)
         LSM(memory_is_what_the_layout_says),
         LSM(what_waits_is_not_swept_for),
         LSM(closing_leaves_work_to_the_next_open),
+        LSM(writers_help_only_where_the_graph_is_searched),
         LSM(the_form_follows_the_vectors),
         LSM(filters_cost_no_recall),
         LSM(a_search_under_way_sees_its_moment),
