@@ -713,6 +713,72 @@ static void two_prepared_transactions_never_meet(void **state)
     }
 }
 
+#define PREPARERS 4
+
+struct preparer {
+    odb_db *db;
+    uint32_t no;
+    unsigned committed, wrong;
+    pthread_t thread;
+};
+
+/* What was prepared must be committed; a plain put in between must not be the reason why not. */
+static void *prepare_and_commit(void *arg)
+{
+    struct preparer *p = arg;
+    odb_write os = {.durability = ODB_DURABLE_OS};
+    char name[32], key[8];
+
+    for (uint32_t i = 0; i < 200; i++) {
+        odb_txn *t;
+        odb_status st = odb_txn_begin(p->db, NULL, &t);
+
+        if (st != ODB_OK) {
+            p->wrong++;
+            continue;
+        }
+        (void)snprintf(name, sizeof name, "%u/%u", (unsigned)p->no, (unsigned)i);
+        for (uint32_t k = 0; st == ODB_OK && k < 2; k++) {
+            (void)snprintf(key, sizeof key, "k%u", (unsigned)(i * (p->no + 2) + k) % 6);
+            st = odb_txn_put(t, NULL, odb_s(key), odb_s(name));
+        }
+        if (st == ODB_OK)
+            st = odb_txn_prepare(t, name, &os);
+        if (st == ODB_OK) {
+            st = odb_txn_commit(t, &os);
+            p->committed += st == ODB_OK;
+            p->wrong += st != ODB_OK;
+        } else {
+            p->wrong += !odb_txn_should_retry(st);
+        }
+        odb_txn_free(t);
+        st = odb_put(p->db, NULL, odb_s(key), odb_s("plain"), NULL);
+        p->wrong += st != ODB_OK && st != ODB_CONFLICT;
+    }
+    return NULL;
+}
+
+static void whoever_prepares_commits_also_beside_others(void **state)
+{
+    struct fixture *f = *state;
+    struct preparer p[PREPARERS];
+    odb_names names;
+
+    for (uint32_t i = 0; i < PREPARERS; i++) {
+        p[i] = (struct preparer){.db = f->db, .no = i};
+        assert_int_equal(pthread_create(&p[i].thread, NULL, prepare_and_commit, &p[i]), 0);
+    }
+    for (uint32_t i = 0; i < PREPARERS; i++)
+        assert_int_equal(pthread_join(p[i].thread, NULL), 0);
+    for (uint32_t i = 0; i < PREPARERS; i++) {
+        assert_int_equal(p[i].wrong, 0);
+        assert_true(p[i].committed > 0);
+    }
+    assert_ok(odb_txn_list_prepared(f->db, &names));
+    assert_int_equal(names.count, 0);
+    odb_names_release(&names);
+}
+
 static void a_prepare_that_conflicts_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -936,6 +1002,7 @@ int main(void)
         BOTH(a_prepared_transaction_survives_its_handle_and_the_database_handle),
         BOTH(a_prepared_transaction_can_be_rolled_back),
         BOTH(two_prepared_transactions_never_meet),
+        BOTH(whoever_prepares_commits_also_beside_others),
         BOTH(a_prepare_that_conflicts_leaves_nothing),
         BOTH(every_bad_use_has_an_answer),
         BOTH(a_transaction_larger_than_its_limit_is_refused_and_goes_on),
