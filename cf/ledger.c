@@ -27,6 +27,9 @@
  *    is another matter: writes into it could not be promised anything, so that the set becomes
  *    read-only there as well.
  *
+ * 6. A change that is durable is marked in the log (manifest.c, 4). A mark that cannot be written, since
+ *    the disk is full for instance, is let go: the change stands, and the next mark tells of it, too.
+ *
  * Crash: before the sync the change never happened, after it it has. Between CURRENT's rename and the
  * directory's sync either manifest may turn out to be current; both describe the same state but for
  * the change that nobody has acknowledged.
@@ -37,6 +40,8 @@
 #include "cf/set_priv.h"
 
 #include "base/canary.h"
+#include "base/hash.h"
+#include "base/ikey.h"
 
 #define LEDGER_LIMIT ((uint64_t)4 << 20) /* bytes of a manifest before it is rewritten */
 
@@ -164,6 +169,24 @@ odb_status ledger_begin(struct cf_set *s, const struct manifest_group *g)
     return ledger_replace(s, g, &may_go_on);
 }
 
+/* Tell the log how long the manifest is (6). */
+static void ledger_mark(struct cf_set *s)
+{
+    uint8_t bytes[MANIFEST_MARK];
+    odb_slice mark = odb_bytes(bytes, sizeof bytes);
+    uint64_t end;
+    odb_status st;
+
+    manifest_mark(s->manifest, bytes);
+    do {
+        os_mutex_lock(&s->commit_lock);
+        st = s->next_seq > SEQ_MAX ? ODB_LIMIT
+                                   : wal_append(s->wal, WAL_MARK, s->next_seq, mark,
+                                                hash64(bytes, sizeof bytes), &end);
+        os_mutex_unlock(&s->commit_lock);
+    } while (st == ODB_AGAIN && wal_make_room(s->wal, sizeof bytes) == ODB_OK);
+}
+
 /* The present manifest takes nothing more. */
 static void ledger_abandon(struct cf_set *s)
 {
@@ -171,19 +194,12 @@ static void ledger_abandon(struct cf_set *s)
     s->manifest = NULL;
 }
 
-odb_status ledger_write(struct cf_set *s, struct manifest_group *g, bool *is_unclear)
+/* Append `g`, or begin a new manifest with it. */
+static odb_status ledger_put(struct cf_set *s, struct manifest_group *g, bool *is_unclear)
 {
     bool may_go_on = true;
     odb_status st;
 
-    *is_unclear = false;
-
-    assert(os_mutex_held(&s->manifest_lock));
-    if (set_has_failed(s))
-        return set_refuse(s);
-    st = ledger_add_counters(s, g);
-    if (st != ODB_OK)
-        return st;
     if (s->manifest && manifest_size(s->manifest) < s->manifest_limit) {
         st = manifest_append(s->manifest, g);
         if (st == ODB_OK || CANARY(7))
@@ -207,6 +223,22 @@ odb_status ledger_write(struct cf_set *s, struct manifest_group *g, bool *is_unc
     ledger_abandon(s);
     if (!set_is_soft(st))
         set_fail(s, st);
+    return st;
+}
+
+odb_status ledger_write(struct cf_set *s, struct manifest_group *g, bool *is_unclear)
+{
+    odb_status st;
+
+    assert(os_mutex_held(&s->manifest_lock));
+    *is_unclear = false;
+    if (set_has_failed(s))
+        return set_refuse(s);
+    st = ledger_add_counters(s, g);
+    if (st == ODB_OK)
+        st = ledger_put(s, g, is_unclear);
+    if (st == ODB_OK)
+        ledger_mark(s);
     return st;
 }
 

@@ -29,15 +29,31 @@
  *      4 counters  next file varint | next seq varint | next family varint | log number varint |
  *                  flags varint, bit 0: the log is open
  *
+ *    mark     a record of the log (wal/record.h, type 2), with this payload:
+ *             0  file number u64: CURRENT names this manifest, or a later one
+ *             8  size u64: that manifest is at least so long
+ *
  * 1. A record is a unit: all its items happened, or none.
  * 2. Every record is synced before it is acknowledged and before the next one is written. So after a
  *    crash at most the last record is torn, and it was never acknowledged.
  * 3. Nothing is appended behind a failed append (sealed), and nothing to a file of an earlier life.
+ * 4. When a record is synced, and a new file's CURRENT with it, a mark is put into the log, before
+ *    the change is acknowledged, applied, or acted upon by removing tables or log. It claims only what is
+ *    durable, so that it is true whatever becomes of it. Through the commit ring it costs no sync and
+ *    no system call, and survives the process as a commit does; the next sync of the log makes it
+ *    survive power cuts.
  *
  * A record that fails its check is therefore the torn end, or damage. From 2: if any record behind it
- * is good, it is damage. Damage to the very last record looks like a tear; what an unnoticed loss of
- * it could do is caught elsewhere: the log it let go, or the tables whose removal it allowed, are
- * missing, and a clean close leaves a last record that nothing depends on.
+ * is good, it is damage. From 4: if replay meets a mark that tells of bytes at or behind it, it is
+ * damage, or the file was cut, whole records or not; and if a mark names a later manifest, CURRENT
+ * is one of before. Replay meets each mark that matters: one written after record k lies, in the
+ * log, behind all that records up to k let go of (they are written first), so that a manifest cut at
+ * k or before still asks for the log from before the mark on; where that log was removed, on behalf
+ * of a record that is cut away, it is missed as such.
+ *
+ * What remains: a power cut that takes marks which no sync of the log had reached yet, *and* damage
+ * to the very records they told of, before the next open: that looks like a torn append, as the last
+ * group of the log does (P9). Even then log and tables that those records let go of are missed.
  *
  * Not here: what goes into a group, beginning a new file, CURRENT (ledger.c, files.c).
  */
@@ -253,6 +269,28 @@ odb_status manifest_add_group(struct manifest_group *g, const struct manifest_gr
     if (st == ODB_OK && len)
         st = buf_append(&g->bytes, more->bytes.p + MANIFEST_HEAD, len);
     return st;
+}
+
+/* ---- marks ---- */
+
+void manifest_mark(const struct manifest *m, uint8_t out[MANIFEST_MARK])
+{
+    enc_u64(out, m->file_no);
+    enc_u64(out + 8, m->size);
+}
+
+odb_status manifest_check_mark(odb_slice mark, uint64_t file_no, uint64_t size)
+{
+    char name[FILE_NAME_MAX];
+
+    if (mark.size == MANIFEST_MARK) {
+        uint64_t no = get_u64(mark.data), len = get_u64((const uint8_t *)mark.data + 8);
+
+        if (no < file_no || (no == file_no && len <= size) || CANARY(51))
+            return ODB_OK;
+    }
+    file_name(FILE_MANIFEST, file_no, name);
+    return err_corrupt(name, size, "by the log, more follows here, or in a later manifest");
 }
 
 /* ---- writing ---- */

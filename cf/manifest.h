@@ -17,6 +17,7 @@
 #include "os/os.h"
 
 #define MANIFEST_HEADER ((size_t)56)
+#define MANIFEST_MARK   ((size_t)16)
 
 struct manifest_family {
     uint32_t id;
@@ -80,6 +81,8 @@ ODB_MUST_CHECK odb_status manifest_append(struct manifest *m, struct manifest_gr
 bool manifest_is_sealed(const struct manifest *m);
 uint64_t manifest_file_no(const struct manifest *m);
 uint64_t manifest_size(const struct manifest *m);
+/* What the log is told after each change: how long the manifest is by now. */
+void manifest_mark(const struct manifest *m, uint8_t out[MANIFEST_MARK]);
 /* NULL is fine. */
 void manifest_close(struct manifest *m);
 
@@ -98,5 +101,9 @@ ODB_MUST_CHECK odb_status manifest_read(struct os_dir *dir, uint64_t db_id, uint
                                         odb_status (*each)(void *arg,
                                                            const struct manifest_item *item),
                                         void *arg, struct manifest_result *out);
+
+/* ODB_CORRUPT when `mark`, found in the log, tells of more than MANIFEST-`file_no` with its `size`
+ * good bytes, or makes no sense. */
+ODB_MUST_CHECK odb_status manifest_check_mark(odb_slice mark, uint64_t file_no, uint64_t size);
 
 #endif

@@ -21,7 +21,8 @@
  * 6. Numbers are never used twice: the next file number lies above every file there is, whether named
  *    or not, and above the counters; the next sequence number above everything the log, its discarded
  *    tail, the tables and the counters have seen (C8, C17).
- * 7. Read-only, nothing is changed at all: the log is replayed into memtables that stay.
+ * 7. The log has marks of how long the manifest was (manifest.c, 4): one that was cut is noticed here.
+ * 8. Read-only, nothing is changed at all: the log is replayed into memtables that stay.
  *
  * Replay copies each operation into its family's memtable at once, but links none before the memtable
  * is full or the log at its end: sorted first, they are linked in order, by all processors, which is
@@ -64,6 +65,7 @@ struct recovery {
     bool is_new;     /* there is no database yet */
     bool is_settled; /* IDENTITY stands under its own name */
     uint64_t manifest_no;
+    struct manifest_result manifest;
     struct manifest_counters counters;
     bool has_counters;
     uint32_t table_cap;       /* of s->table, while it is being filled */
@@ -300,7 +302,7 @@ static odb_status recover_read_manifest(struct recovery *r)
     if (st == ODB_OK && !file_list_has(&r->files.manifests, r->manifest_no))
         st = err_corrupt("CURRENT", 0, "it names a manifest that is missing");
     if (st == ODB_OK)
-        st = manifest_read(r->s->dir, r->s->db_id, r->manifest_no, recover_item, r, NULL);
+        st = manifest_read(r->s->dir, r->s->db_id, r->manifest_no, recover_item, r, &r->manifest);
     if (st != ODB_OK)
         return st;
     t = atomic_load(&r->s->table);
@@ -455,11 +457,8 @@ static odb_status replay_record(void *arg, const struct wal_record *rec)
 {
     struct recovery *r = arg;
 
-    if (rec->type != WAL_BATCH)
-        return err_set(ODB_VERSION,
-                       "%s holds a record of type %d at offset %llu: written by a newer release. "
-                       "Open the database with that release",
-                       rec->file, (int)rec->type, (unsigned long long)rec->file_off);
+    if (rec->type == WAL_MARK) /* (7) */
+        return manifest_check_mark(rec->payload, r->manifest_no, r->manifest.size);
     if (rec->first_seq <= r->last_seq || rec->first_seq > SEQ_MAX)
         return err_corrupt(rec->file, rec->file_off, "its sequence numbers go back");
     return replay_operations(r, rec);

@@ -296,20 +296,6 @@ void set_stop(struct cf_set *s)
             os_thread_yield();
 }
 
-/* The last record of this life: nothing depends on it, so that damage to any record that matters is
- * seen to be damage (manifest.c). */
-static void set_write_farewell(struct cf_set *s)
-{
-    struct manifest_group g = {0};
-    bool is_unclear;
-
-    os_mutex_lock(&s->manifest_lock);
-    if (!set_has_failed(s) && s->manifest)
-        err_ignore(ledger_write(s, &g, &is_unclear)); /* a crash leaves none either */
-    os_mutex_unlock(&s->manifest_lock);
-    manifest_group_release(&g);
-}
-
 odb_status cf_close(struct cf_set *s)
 {
     char why[ERR_TEXT_MAX] = "";
@@ -332,7 +318,6 @@ odb_status cf_close(struct cf_set *s)
     }
     set_stop(s);
     if (!s->is_readonly) {
-        set_write_farewell(s);
         log_st = wal_close(s->wal);
         if (st == ODB_OK && log_st != ODB_OK) {
             st = log_st;
@@ -690,6 +675,7 @@ struct set_verify {
     void *arg;
     const char *what;
     uint64_t end; /* of the log that is durable */
+    struct manifest_result manifest;
 };
 
 static bool set_verify_progress(void *arg, uint64_t done, uint64_t total)
@@ -714,6 +700,10 @@ static odb_status set_verify_record(void *arg, const struct wal_record *rec)
 
     if (rec->end_lsn > v->end)
         return ODB_CANCELLED; /* from here on it may be being written */
+    if (rec->type == WAL_MARK)
+        return v->s->manifest ? manifest_check_mark(rec->payload, manifest_file_no(v->s->manifest),
+                                                    v->manifest.size)
+                              : ODB_OK;
     while (batch_next(&d, &op))
         ;
     return d.bad ? err_corrupt(rec->file, rec->file_off, "a batch that makes no sense") : ODB_OK;
@@ -749,7 +739,7 @@ static odb_status set_verify_files(struct set_verify *v)
     os_mutex_lock(&s->manifest_lock);
     if (s->manifest)
         st = manifest_read(s->dir, s->db_id, manifest_file_no(s->manifest), set_verify_item, NULL,
-                           NULL);
+                           &v->manifest);
     if (st == ODB_OK && s->wal) {
         v->end = wal_durable(s->wal);
         wal_segments(s->wal, set_verify_segment, seg);

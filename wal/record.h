@@ -92,7 +92,7 @@ static inline void wal_record_decode(const uint8_t in[WAL_RECORD_HEADER],
 /* What a head with a right check must also say to make sense at `lsn`: NULL, or what is wrong. */
 static inline const char *wal_record_fault(const struct wal_record_head *head, uint64_t lsn)
 {
-    if (head->type != WAL_BATCH)
+    if (head->type != WAL_BATCH && head->type != WAL_MARK)
         return "log record of unknown type";
     if (head->length > WAL_PAYLOAD_MAX)
         return "log record longer than any batch";

@@ -227,10 +227,13 @@ static odb_status replay_deliver(struct replay *r, struct replay_segment *seg,
         };
 
         st = r->each(r->arg, &rec);
-        r->result.records++;
-        r->result.bytes += found->end - r->pos;
+        if (rec.type == WAL_BATCH) {
+            r->result.records++;
+            r->result.bytes += found->end - r->pos;
+        }
     }
-    if (found->head.seq > r->result.seq_floor)
+    /* a mark bears the number of the batch to come, and uses none */
+    if (found->head.type == WAL_BATCH && found->head.seq > r->result.seq_floor)
         r->result.seq_floor = found->head.seq;
     if (s->ring_size > 0)
         r->result.used_ring = true;
@@ -266,8 +269,9 @@ static odb_status replay_stretch(struct replay *r, struct replay_segment *seg,
  * eighth byte. */
 static inline bool witness_may_start(const uint8_t *p, uint64_t left, uint64_t least, uint64_t most)
 {
-    return p[16] == WAL_BATCH && get_u32(p + 8) <= left - WAL_RECORD_HEADER &&
-           get_u64(p + 16) >> 8 >= least && get_u64(p + 16) >> 8 <= most;
+    return (p[16] == WAL_BATCH || p[16] == WAL_MARK) &&
+           get_u32(p + 8) <= left - WAL_RECORD_HEADER && get_u64(p + 16) >> 8 >= least &&
+           get_u64(p + 16) >> 8 <= most;
 }
 
 /* No record before s->to can have a greater number. Every number a batch uses costs the log a byte at least,

@@ -32,7 +32,8 @@
 void wal_segment_name(char out[WAL_NAME_MAX], uint64_t file_no);
 
 enum wal_type {
-    WAL_BATCH = 1, /* a committed batch; 2 to 15 are reserved: prepare, commit, rollback */
+    WAL_BATCH = 1, /* a committed batch */
+    WAL_MARK = 2,  /* how far another file had been synced by then; cf/manifest.c draws it */
 };
 
 struct wal;
@@ -125,7 +126,7 @@ struct wal_replay_result {
     uint64_t
         seq_floor;    /* the greatest first sequence number handed out; where a tail was discarded,
                            at least the greatest number used in it (C17) */
-    uint64_t records; /* handed out */
+    uint64_t records; /* handed out, marks not counted */
     uint64_t bytes;   /* of log those take */
     bool used_ring;   /* some records are in the ring alone: see wal_open */
 };

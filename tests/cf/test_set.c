@@ -867,6 +867,116 @@ static void P09_a_log_of_zeros_is_missed(void **state)
     opt.is_readonly = false;
 }
 
+/* ---- a manifest that was cut ---- */
+
+enum last_change { LAST_CREATE, LAST_DROP, LAST_FLUSH, LAST_MERGE, LAST_CLOSE, LAST_CHANGES };
+
+static void put_and_flush(struct cf_set *s, struct cf *f, const char *key)
+{
+    assert_int_equal(cf_put(s, f, odb_s(key), odb_s("value"), NULL), ODB_OK);
+    assert_int_equal(cf_flush(s, f), ODB_OK);
+}
+
+/* A life in which the manifest learns of families, tables and merges, `last` of all. What dies with
+ * the process is not behind it: no commit follows the last change. */
+static void live_until(enum last_change last)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default"), *g, *h;
+    struct os *image;
+
+    assert_int_equal(cf_create(s, "g", NULL, &g), ODB_OK);
+    assert_int_equal(cf_create(s, "h", NULL, &h), ODB_OK);
+    assert_int_equal(cf_put(s, g, odb_s("k"), odb_s("v"), &full), ODB_OK);
+    put_and_flush(s, f, "a");
+    assert_int_equal(cf_drop(s, h), ODB_OK);
+    put_and_flush(s, f, "b");
+    switch (last) {
+    case LAST_CREATE: assert_int_equal(cf_create(s, "i", NULL, &h), ODB_OK); break;
+    case LAST_DROP: assert_int_equal(cf_drop(s, g), ODB_OK); break;
+    case LAST_FLUSH: put_and_flush(s, f, "c"); break;
+    case LAST_MERGE:
+        put_and_flush(s, f, "a");
+        put_and_flush(s, f, "b");
+        assert_true(cf_work(s)); /* four tables on level 0 */
+        while (cf_work(s))
+            continue;
+        break;
+    case LAST_CLOSE: assert_int_equal(cf_close(s), ODB_OK); return;
+    case LAST_CHANGES: break;
+    }
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(disk);
+    disk = opt.os = image;
+}
+
+/* Open a copy whose manifest ends at `len`. */
+static odb_status open_cut(const char *name, uint64_t len, bool is_readonly)
+{
+    struct os *whole = disk, *cut = sim_image(whole, SIM_M1, 1);
+    struct os_dir *dir;
+    struct os_file *file;
+    odb_status st;
+
+    assert_int_equal(os_dir_open(cut, DB, 0, &dir), ODB_OK);
+    assert_int_equal(os_open(dir, name, OS_WRITE, &file), ODB_OK);
+    assert_int_equal(os_truncate(file, len), ODB_OK);
+    os_close(file);
+    os_dir_close(dir);
+    opt.os = cut;
+    opt.is_readonly = is_readonly;
+    st = try_open();
+    opt.is_readonly = false;
+    opt.os = whole;
+    sim_free(cut);
+    return st;
+}
+
+/* Every record of the manifest was synced before the next thing happened: none may be missing, however
+ * many are, and whether a whole number of them is or not. */
+static void P09_a_manifest_cut_by_whole_records_is_missed(void **state)
+{
+    (void)state;
+    for (int last = 0; last < LAST_CHANGES; last++) {
+        struct one_file f = {.kind = FILE_MANIFEST};
+        uint8_t bytes[8192];
+        uint64_t border = MANIFEST_HEADER;
+        struct os_file *file;
+        struct os_dir *dir;
+        int cuts = 0;
+        size_t len;
+
+        live_until((enum last_change)last);
+        assert_int_equal(os_dir_open(disk, DB, 0, &dir), ODB_OK);
+        assert_int_equal(os_dir_list(dir, find_kind, &f), ODB_OK);
+        assert_int_equal(os_open(dir, f.name, 0, &file), ODB_OK);
+        assert_int_equal(os_read(file, 0, bytes, sizeof bytes, &len), ODB_OK);
+        os_close(file);
+        os_dir_close(dir);
+        assert_true(len < sizeof bytes);
+        for (; border < len; border += 12 + get_u32(bytes + border + 8), cuts++) {
+            for (uint64_t more = 0; more < 24;
+                 more += 7) /* into the next record's head and items */
+                for (int ro = 0; ro < 2; ro++) {
+                    odb_status st = open_cut(f.name, border + more, ro);
+
+                    if (st != ODB_CORRUPT)
+                        fail_msg("life %d, cut at %llu of %zu: %s", last,
+                                 (unsigned long long)(border + more), len, odb_status_name(st));
+                    if (cuts > 4) /* before that, tables or log are missed first */
+                        assert_non_null(strstr(odb_error_text(), f.name));
+                }
+        }
+        assert_int_equal(border, len);
+        assert_true(cuts > 6);
+        assert_int_equal(open_cut(f.name, len, true), ODB_OK);
+        assert_int_equal(open_cut(f.name, len, false), ODB_OK);
+        sim_free(disk);
+        disk = opt.os = sim_new(1);
+    }
+}
+
 static void a_half_made_database_is_begun_anew(void **state)
 {
     uint64_t ops;
@@ -1221,6 +1331,7 @@ int main(void)
         T(a_flush_that_failed_keeps_its_log),
         T(a_missing_file_is_never_made_up_for),
         T(P09_a_log_of_zeros_is_missed),
+        T(P09_a_manifest_cut_by_whole_records_is_missed),
         T(a_half_made_database_is_begun_anew),
         T(a_creation_that_died_twice_is_begun_anew),
         T(P07_deletes_and_merges_proceed_from_the_reserve),

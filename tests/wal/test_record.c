@@ -73,7 +73,7 @@ static void a_head_must_make_sense_where_it_lies(void **state)
     assert_null(wal_record_fault(&head, 8));
     head.type = 0;
     assert_non_null(wal_record_fault(&head, 8));
-    head.type = 2;
+    head.type = 3;
     assert_non_null(wal_record_fault(&head, 8));
     head = sample_head();
     head.length = UINT32_MAX;

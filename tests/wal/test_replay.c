@@ -285,7 +285,7 @@ static void records_that_lie_are_refused(void **state)
     (void)state;
     one_segment(&fx, 10);
     lie = good;
-    lie.type = 2;
+    lie.type = 3;
     forge(&fx, fx.last_end, lie, "some text");
     assert_int_equal(log_replay_files(&fx, 0), ODB_CORRUPT);
     lie = good;
