@@ -279,18 +279,18 @@ void manifest_mark(const struct manifest *m, uint8_t out[MANIFEST_MARK])
     enc_u64(out + 8, m->size);
 }
 
-odb_status manifest_check_mark(odb_slice mark, uint64_t file_no, uint64_t size)
+odb_status manifest_check_mark(odb_slice mark, const struct manifest_result *m)
 {
     char name[FILE_NAME_MAX];
 
     if (mark.size == MANIFEST_MARK) {
         uint64_t no = get_u64(mark.data), len = get_u64((const uint8_t *)mark.data + 8);
 
-        if (no < file_no || (no == file_no && len <= size) || CANARY(51))
+        if (no < m->file_no || (no == m->file_no && len <= m->size) || CANARY(56))
             return ODB_OK;
     }
-    file_name(FILE_MANIFEST, file_no, name);
-    return err_corrupt(name, size, "by the log, more follows here, or in a later manifest");
+    file_name(FILE_MANIFEST, m->file_no, name);
+    return err_corrupt(name, m->size, "the log tells of more");
 }
 
 /* ---- writing ---- */
@@ -399,6 +399,15 @@ struct manifest_reader {
     void *arg;
 };
 
+static odb_status refuse_newer(const struct manifest_reader *r, const char *what, uint32_t value,
+                               size_t off)
+{
+    return err_set(ODB_VERSION,
+                   "%s has %s %u at offset %zu: written by a newer release. Open the database with "
+                   "that release",
+                   r->name, what, value, off);
+}
+
 static odb_status manifest_header_check(struct manifest_reader *r, uint64_t db_id, uint64_t file_no)
 {
     const uint8_t *p = r->bytes;
@@ -411,11 +420,10 @@ static odb_status manifest_header_check(struct manifest_reader *r, uint64_t db_i
         return err_corrupt(r->name, 32, "it was written under another number");
     if (get_u64(p + 48) != hash_salted(p, 48, salt_for_file(db_id, file_no), 0))
         return err_corrupt(r->name, 48, "the header's checksum does not match");
-    if (get_u32(p + 8) != MANIFEST_VERSION || get_u32(p + 12) != 0)
-        return err_set(ODB_VERSION,
-                       "%s has version %u, flags %x: written by a newer release. Open the database "
-                       "with that release",
-                       r->name, get_u32(p + 8), get_u32(p + 12));
+    if (get_u32(p + 8) != MANIFEST_VERSION)
+        return refuse_newer(r, "version", get_u32(p + 8), 8);
+    if (get_u32(p + 12) != 0)
+        return refuse_newer(r, "flags", get_u32(p + 12), 12);
     r->salt = manifest_salt(db_id, file_no, get_u64(p + 40));
     return ODB_OK;
 }
@@ -503,12 +511,7 @@ static odb_status item_deliver(const struct manifest_reader *r, size_t off, uint
         d.p = d.end;
         break;
     case MANIFEST_COUNTERS: counters_decode(&d, &item.counters); break;
-    default:
-        return err_set(
-            ODB_VERSION,
-            "%s holds an item of kind %u at offset %zu: written by a newer release. Open "
-            "the database with that release",
-            r->name, kind, off);
+    default: return refuse_newer(r, "an item of kind", kind, off);
     }
     if (st != ODB_OK)
         return st;
@@ -562,7 +565,7 @@ odb_status manifest_read(struct os_dir *dir, uint64_t db_id, uint64_t file_no,
                          odb_status (*each)(void *arg, const struct manifest_item *item), void *arg,
                          struct manifest_result *out)
 {
-    struct manifest_result res = {.size = MANIFEST_HEADER};
+    struct manifest_result res = {.file_no = file_no, .size = MANIFEST_HEADER};
     struct manifest_reader r = {.each = each, .arg = arg};
     struct buf file = {0};
     char name[FILE_NAME_MAX];

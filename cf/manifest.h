@@ -89,6 +89,7 @@ void manifest_close(struct manifest *m);
 /* ---- reading ---- */
 
 struct manifest_result {
+    uint64_t file_no;
     uint64_t size; /* of the good part */
     uint64_t records;
     bool is_torn; /* an append that was never acknowledged was cut off */
@@ -102,8 +103,8 @@ ODB_MUST_CHECK odb_status manifest_read(struct os_dir *dir, uint64_t db_id, uint
                                                            const struct manifest_item *item),
                                         void *arg, struct manifest_result *out);
 
-/* ODB_CORRUPT when `mark`, found in the log, tells of more than MANIFEST-`file_no` with its `size`
- * good bytes, or makes no sense. */
-ODB_MUST_CHECK odb_status manifest_check_mark(odb_slice mark, uint64_t file_no, uint64_t size);
+/* ODB_CORRUPT when `mark`, found in the log, tells of more than what was read of the manifest that
+ * CURRENT names, or makes no sense. */
+ODB_MUST_CHECK odb_status manifest_check_mark(odb_slice mark, const struct manifest_result *m);
 
 #endif

@@ -175,12 +175,17 @@ static odb_status recover_make_family(struct recovery *r, uint32_t id, const cha
     return st;
 }
 
-static odb_status recover_bad_manifest(const struct recovery *r, const char *what)
+static odb_status recover_bad_file(enum file_kind kind, uint64_t no, const char *what)
 {
     char name[FILE_NAME_MAX];
 
-    file_name(FILE_MANIFEST, r->manifest_no, name);
+    file_name(kind, no, name);
     return err_corrupt(name, 0, what);
+}
+
+static odb_status recover_bad_manifest(const struct recovery *r, const char *what)
+{
+    return recover_bad_file(FILE_MANIFEST, r->manifest_no, what);
 }
 
 static odb_status recover_family(struct recovery *r, const struct manifest_family *m)
@@ -283,13 +288,11 @@ static odb_status recover_open_trees(struct recovery *r)
     }
     file_numbers_sort(&r->live);
     for (size_t i = 0; i < r->live.count && st == ODB_OK; i++) {
-        char name[SST_NAME_MAX];
-
-        sst_file_name(r->live.no[i], name);
         if (i > 0 && r->live.no[i] == r->live.no[i - 1])
             st = recover_bad_manifest(r, "two column families claim the same table");
         else if (!file_list_has(&r->files.tables, r->live.no[i]))
-            st = err_corrupt(name, 0, "the manifest names this table, and it is missing");
+            st = recover_bad_file(FILE_TABLE, r->live.no[i],
+                                  "the manifest names this table, and it is missing");
     }
     return st;
 }
@@ -458,7 +461,7 @@ static odb_status replay_record(void *arg, const struct wal_record *rec)
     struct recovery *r = arg;
 
     if (rec->type == WAL_MARK) /* (7) */
-        return manifest_check_mark(rec->payload, r->manifest_no, r->manifest.size);
+        return manifest_check_mark(rec->payload, &r->manifest);
     if (rec->first_seq <= r->last_seq || rec->first_seq > SEQ_MAX)
         return err_corrupt(rec->file, rec->file_off, "its sequence numbers go back");
     return replay_operations(r, rec);
@@ -483,7 +486,6 @@ static odb_status recover_replay(struct recovery *r)
 {
     const struct file_numbers *logs = &r->files.logs;
     struct wal_replay_result res = {0};
-    char name[FILE_NAME_MAX];
     uint64_t low, high;
     size_t first = 0;
     odb_status st;
@@ -491,11 +493,9 @@ static odb_status recover_replay(struct recovery *r)
     replay_bounds(r, &low, &high);
     while (first < logs->count && logs->no[first] < r->counters.log_no)
         first++;
-    if (r->counters.is_log_open &&
-        (first == logs->count || logs->no[first] != r->counters.log_no)) {
-        file_name(FILE_LOG, r->counters.log_no, name);
-        return err_corrupt(name, 0, "the manifest needs this piece of the log, and it is missing");
-    }
+    if (r->counters.is_log_open && (first == logs->count || logs->no[first] != r->counters.log_no))
+        return recover_bad_file(FILE_LOG, r->counters.log_no,
+                                "the manifest needs this piece of the log, and it is missing");
     if (first == logs->count) {
         r->end_lsn = high;
         return ODB_OK;
@@ -508,16 +508,12 @@ static odb_status recover_replay(struct recovery *r)
         st = replay_link(r, &r->replay.family[i].load);
     if (st != ODB_OK)
         return st;
-    if (r->counters.is_log_open && res.first_no != r->counters.log_no) {
-        file_name(FILE_LOG, r->counters.log_no, name);
-        return err_corrupt(name, 0,
-                           "the manifest needs this piece of the log, and it reads as if it had "
-                           "never been begun");
-    }
-    if (res.end_lsn < high) {
-        file_name(FILE_LOG, logs->no[logs->count - 1], name);
-        return err_corrupt(name, 0, "the log ends before what was durable");
-    }
+    if (r->counters.is_log_open && res.first_no != r->counters.log_no)
+        return recover_bad_file(FILE_LOG, r->counters.log_no,
+                                "the manifest needs this piece of the log, and it was never begun");
+    if (res.end_lsn < high)
+        return recover_bad_file(FILE_LOG, logs->no[logs->count - 1],
+                                "the log ends before what was durable");
     r->end_lsn = res.end_lsn;
     if (res.seq_floor > r->last_seq)
         r->last_seq = res.seq_floor;

@@ -701,9 +701,7 @@ static odb_status set_verify_record(void *arg, const struct wal_record *rec)
     if (rec->end_lsn > v->end)
         return ODB_CANCELLED; /* from here on it may be being written */
     if (rec->type == WAL_MARK)
-        return v->s->manifest ? manifest_check_mark(rec->payload, manifest_file_no(v->s->manifest),
-                                                    v->manifest.size)
-                              : ODB_OK;
+        return manifest_check_mark(rec->payload, &v->manifest);
     while (batch_next(&d, &op))
         ;
     return d.bad ? err_corrupt(rec->file, rec->file_off, "a batch that makes no sense") : ODB_OK;
@@ -757,7 +755,8 @@ odb_status cf_verify(struct cf_set *s,
                      bool (*progress)(void *arg, const char *what, uint64_t done, uint64_t total),
                      void *arg)
 {
-    struct set_verify v = {.s = s, .progress = progress, .arg = arg};
+    struct set_verify v = {
+        .s = s, .progress = progress, .arg = arg, .manifest = {.file_no = UINT64_MAX}};
     odb_status st = set_check_fork(s);
     struct epoch_guard g;
     uint32_t count;

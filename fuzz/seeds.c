@@ -159,17 +159,23 @@ static void seed_table(const char *name, unsigned rows, uint32_t block_size, enu
 
 /* ---- the log ---- */
 
-static size_t seed_record(uint8_t *p, uint64_t lsn, uint64_t seq, uint32_t behind,
-                          const char *payload)
+static size_t seed_record_of(enum wal_type type, uint8_t *p, uint64_t seq, uint32_t behind,
+                             const char *payload)
 {
     struct wal_record_head head = {
-        .length = (uint32_t)strlen(payload), .behind = behind, .seq = seq, .type = WAL_BATCH};
+        .length = (uint32_t)strlen(payload), .behind = behind, .seq = seq, .type = (uint8_t)type};
 
-    (void)lsn; /* the target seals */
     memset(p, 0, (size_t)wal_record_size(head.length));
     wal_record_encode(p, &head);
     memcpy(p + WAL_RECORD_HEADER, payload, head.length);
     return (size_t)wal_record_size(head.length);
+}
+
+static size_t seed_record(uint8_t *p, uint64_t lsn, uint64_t seq, uint32_t behind,
+                          const char *payload)
+{
+    (void)lsn; /* the target seals */
+    return seed_record_of(WAL_BATCH, p, seq, behind, payload);
 }
 
 static void seed_log(void)
@@ -194,6 +200,13 @@ static void seed_log(void)
     seed("wal_replay", "three", seed_none(), odb_bytes(log, (size_t)(p - log)));
     log[3] |= 4; /* the first segment's records are not sealed: a torn tail */
     seed("wal_replay", "torn", seed_none(), odb_bytes(log, (size_t)(p - log)));
+    p = log + 6; /* one segment: a batch between two marks */
+    log[3] = 0;
+    p += seed_record_of(WAL_MARK, p, 7, 0, "sixteen bytes ..");
+    p += seed_record(p, 0, 7, 40, "a batch");
+    p += seed_record_of(WAL_MARK, p, 8, 72, "sixteen bytes ..");
+    enc_u16(log + 4, (uint16_t)(p - log - 6));
+    seed("wal_replay", "marked", seed_none(), odb_bytes(log, (size_t)(p - log)));
 
     memset(log, 0, 8);
     log[0] = 1;

@@ -64,7 +64,7 @@ ODB_COLD ODB_MUST_CHECK odb_status wal_open(const struct wal_options *opt, uint6
                                             uint64_t next_seq, struct wal **out);
 /* Drain, cut the segment to its length, sync, close. Returns the first error of the log's life; after
  * one the files stay as they are, for replay to judge. Frees `w` in any case; NULL is fine. */
-odb_status wal_close(struct wal *w);
+ODB_COLD odb_status wal_close(struct wal *w);
 bool wal_has_ring(const struct wal *w);
 
 /* Put one record at the end. Under the commit lock. `hash` is hash64(payload), computed outside it.

@@ -82,9 +82,9 @@ struct wal {
 
 /* The log has failed for good: keep the present error text as its cause, refuse everything from now
  * on, return ODB_UNKNOWN. Under `lock`. */
-odb_status wal_poison(struct wal *w) ODB_REQUIRES(w->lock);
+ODB_COLD odb_status wal_poison(struct wal *w) ODB_REQUIRES(w->lock);
 /* ODB_UNKNOWN with the cause as text. Only after has_failed was seen. */
-odb_status wal_refuse(const struct wal *w);
+ODB_COLD odb_status wal_refuse(const struct wal *w);
 /* Bring `limit` up to date after `drained` or `reserved` moved. Under `lock`. */
 void wal_set_limit(struct wal *w);
 /* Move [drained, end) to the segment, or as much of it as ends at a multiple of `unit`: whole pages cost

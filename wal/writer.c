@@ -155,8 +155,8 @@ done:
 }
 
 /* The way out when the fast path of wal_append does not apply. */
-static odb_status append_slowly(struct wal *w, enum wal_type type, uint64_t seq, odb_slice payload,
-                                uint64_t hash, uint64_t *out)
+ODB_COLD static odb_status append_slowly(struct wal *w, enum wal_type type, uint64_t seq,
+                                         odb_slice payload, uint64_t hash, uint64_t *out)
 {
     uint64_t lsn = atomic_load_explicit(&w->end, memory_order_relaxed);
     uint64_t end;
@@ -270,7 +270,7 @@ odb_status wal_drain(struct wal *w) ODB_UNCHECKED
 
 /* Sync what must be for everything below `target` to be durable, oldest first. Called and returns
  * with the lock held, which is open during the syncs; is_syncing keeps closed[] from shrinking. */
-static odb_status sync_segments(struct wal *w, uint64_t target) ODB_REQUIRES(w->lock)
+ODB_COLD static odb_status sync_segments(struct wal *w, uint64_t target) ODB_REQUIRES(w->lock)
 {
     struct os_file *present = w->file;
     uint64_t present_from = w->first_lsn;
@@ -305,7 +305,7 @@ static odb_status sync_segments(struct wal *w, uint64_t target) ODB_REQUIRES(w->
 }
 
 /* One round of group commit, led by this thread. Lock held. */
-static odb_status sync_lead(struct wal *w) ODB_REQUIRES(w->lock)
+ODB_COLD static odb_status sync_lead(struct wal *w) ODB_REQUIRES(w->lock)
 {
     odb_status st;
 

@@ -9,7 +9,8 @@
  *              must hold, compares all of it; the next child goes on from c
  *
  * What commit i writes follows from i and the seed. Small write buffers let the kills hit flushes,
- * merges and switches of the log; some come while the database is still being opened.
+ * merges and switches of the log; one in eight comes while the database is still being opened, the others
+ * when the child has had a commit acknowledged, and up to 60 ms later.
  *
  * --kills N or ODB_TEST_KILLS=N: how many (100). ODB_TEST_SEED=N: the same commits again.
  * ODB_TEST_PATIENCE=N: wait N times as long before each, where the disk is slow. TMPDIR: where.
@@ -31,6 +32,7 @@ static const char *const family_name[FAMILIES] = {"default", "graph_forward", "v
 
 struct shared {
     _Atomic uint64_t acknowledged; /* number of the last commit that returned ODB_OK */
+    _Atomic bool has_begun;        /* this child has had a commit acknowledged */
     _Atomic uint64_t failed;       /* status of a call that should not have failed */
 };
 
@@ -127,18 +129,32 @@ static odb_status write_for_ever(const struct kill_test *t, odb_durability level
         odb_durability now = level ? level : (odb_durability)(ODB_DURABLE_NONE + mix(i) % 32 / 15);
 
         st = commit_one(t, db, cf, b, i, now);
-        if (st == ODB_OK)
+        if (st == ODB_OK) {
             atomic_store(&t->shared->acknowledged, i);
+            atomic_store(&t->shared->has_begun, true);
+        }
     }
     return st;
 }
 
-static void run_and_kill(struct kill_test *t, odb_durability level, uint64_t patience_us)
+static void sleep_us(uint64_t us)
 {
-    struct timespec nap = {(time_t)(patience_us / 1000000), (long)(patience_us % 1000000) * 1000};
-    pid_t child = fork();
+    struct timespec nap = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+
+    while (nanosleep(&nap, &nap) != 0 && errno == EINTR)
+        continue;
+}
+
+/* Kill it `patience_us` after its start, or after the first commit that it had acknowledged: on a busy
+ * machine the clock alone would kill nothing but openings. */
+static void run_and_kill(struct kill_test *t, odb_durability level, uint64_t patience_us,
+                         bool is_opening)
+{
+    pid_t child;
     int code;
 
+    atomic_store(&t->shared->has_begun, false);
+    child = fork();
     if (child == 0) {
         odb_status st = write_for_ever(t, level);
 
@@ -147,8 +163,15 @@ static void run_and_kill(struct kill_test *t, odb_durability level, uint64_t pat
         _exit(1);
     }
     assert_true(child > 0);
-    while (nanosleep(&nap, &nap) != 0 && errno == EINTR)
-        continue;
+    while (!is_opening && !atomic_load(&t->shared->has_begun)) {
+        siginfo_t end = {.si_pid = 0};
+
+        assert_int_equal(waitid(P_PID, (id_t)child, &end, WEXITED | WNOHANG | WNOWAIT), 0);
+        if (end.si_pid != 0)
+            fail_msg("the writer died before its first commit");
+        sleep_us(200);
+    }
+    sleep_us(patience_us);
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, &code, 0), child);
     assert_int_equal(atomic_load(&t->shared->failed), 0);
@@ -268,10 +291,11 @@ static void P03_a_killed_writer_leaves_a_prefix(void **state)
     assert_true(t.shared != MAP_FAILED);
     fixture_make_dir(t.dir, sizeof t.dir);
     for (uint64_t k = 0; k < kills; k++) {
-        dice = mix(dice + k + 1);
+        bool is_opening = (dice = mix(dice + k + 1)) % 8 == 0;
+
         /* one in eight while it opens; the others after some commits */
         run_and_kill(&t, (odb_durability)(k % 4),
-                     patience * (dice % 8 == 0 ? dice / 8 % 3000 : 2000 + dice / 8 % 60000));
+                     patience * (dice / 8 % (is_opening ? 3000 : 60000)), is_opening);
         check_what_is_left(&t);
         if (kills > 100 && (isatty(1) || k % 100 == 99)) {
             printf(isatty(1) ? "\r%llu of %llu kills, %llu commits"

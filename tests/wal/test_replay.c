@@ -325,6 +325,31 @@ static void the_tail_is_searched_for_numbers_and_witnesses(void **state)
     log_release_posix(&fx);
 }
 
+/* A mark is handed out like a batch, bears witness like one, but counts and numbers nothing. */
+static void marks_are_records_that_use_no_numbers(void **state)
+{
+    struct wal_record_head rec = {
+        .length = 9, .behind = WAL_CLAIMS_NOTHING, .seq = 5000, .type = WAL_MARK};
+    struct log_fx fx;
+    uint64_t at, floor_before;
+
+    (void)state;
+    one_segment(&fx, 10);
+    at = fx.last_end;
+    assert_int_equal(log_replay_files(&fx, 0), ODB_OK);
+    floor_before = fx.result.seq_floor;
+    forge(&fx, at, rec, "some text");
+    assert_int_equal(log_replay_files(&fx, 0), ODB_OK);
+    assert_int_equal(fx.seen, 11);
+    assert_int_equal(fx.result.records, 10);
+    assert_int_equal(fx.result.end_lsn, at + wal_record_size(9));
+    assert_int_equal(fx.result.seq_floor, floor_before);
+    rec.behind = 80; /* durable up to here, behind the first mark */
+    forge(&fx, at + 128, rec, "some text");
+    assert_int_equal(log_replay_files(&fx, 0), ODB_CORRUPT);
+    log_release_posix(&fx);
+}
+
 /* Every eighth byte promises a record of the whole rest: refused, and soon. */
 static void false_records_cannot_cost_more_than_the_file_is_long(void **state)
 {
@@ -500,6 +525,7 @@ int main(void)
         cmocka_unit_test(a_segment_never_begun_is_passed_over),
         cmocka_unit_test(records_that_lie_are_refused),
         cmocka_unit_test(the_tail_is_searched_for_numbers_and_witnesses),
+        cmocka_unit_test(marks_are_records_that_use_no_numbers),
         cmocka_unit_test(false_records_cannot_cost_more_than_the_file_is_long),
         cmocka_unit_test(heads_by_chance_are_no_damage),
         cmocka_unit_test(replay_goes_on_in_the_ring),
