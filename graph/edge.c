@@ -84,39 +84,16 @@ odb_status graph_refuse(odb_status st, const char *family, odb_slice key, const 
 
 /* ---- keys ---- */
 
-static uint8_t *field_put(uint8_t *p, odb_slice field)
-{
-    const uint8_t *s = field.data;
-
-    if (ODB_LIKELY(!memchr(s, 0, field.size))) {
-        memcpy(p, s, field.size);
-        return p + field.size;
-    }
-    for (size_t i = 0; i < field.size; i++) {
-        *p++ = s[i];
-        if (s[i] == 0)
-            *p++ = 0xff;
-    }
-    return p;
-}
-
-static uint8_t *field_end(uint8_t *p)
-{
-    p[0] = 0;
-    p[1] = 1;
-    return p + GRAPH_END_LEN;
-}
-
 void graph_key_node(struct graph_key *k, odb_slice node)
 {
-    k->len = (size_t)(field_end(field_put(k->bytes, node)) - k->bytes);
+    k->len = (size_t)(rec_key_write_end(rec_key_write(k->bytes, node)) - k->bytes);
 }
 
 void graph_key_extend(struct graph_key *k, odb_slice rel, odb_slice other)
 {
-    uint8_t *p = field_end(field_put(k->bytes + k->len, rel));
+    uint8_t *p = rec_key_write_end(rec_key_write(k->bytes + k->len, rel));
 
-    k->len = (size_t)(field_put(p, other) - k->bytes);
+    k->len = (size_t)(rec_key_write(p, other) - k->bytes);
 }
 
 void graph_key_edge(struct graph_key *k, odb_slice node, odb_slice rel, odb_slice other)

@@ -1,9 +1,6 @@
 /* records/key.c -- the escape of key.h, written and read. */
 #include "records/key.h"
 
-#define KEY_NUL 0xFF /* behind a 00: the part has a NUL here */
-#define KEY_END 0x01 /* behind a 00: the part ends here */
-
 size_t rec_key_escaped_len(odb_slice part)
 {
     const uint8_t *p = part.data, *end = p ? p + part.size : p;
@@ -16,29 +13,13 @@ size_t rec_key_escaped_len(odb_slice part)
     return len;
 }
 
-/* Escape into the room reserved behind `b`. */
-static void key_escape(struct buf *b, odb_slice part)
-{
-    const uint8_t *p = part.data;
-    uint8_t *to = b->p + b->len;
-
-    for (size_t i = 0; i < part.size; i++) {
-        *to++ = p[i];
-        if (p[i] == 0)
-            *to++ = KEY_NUL;
-    }
-    b->len = (size_t)(to - b->p);
-}
-
 odb_status rec_key_part(struct buf *b, odb_slice part)
 {
-    odb_status st = buf_reserve(b, rec_key_escaped_len(part) + 2);
+    odb_status st = buf_reserve(b, rec_key_escaped_len(part) + REC_KEY_END_LEN);
 
     if (st != ODB_OK)
         return st;
-    key_escape(b, part);
-    b->p[b->len++] = 0;
-    b->p[b->len++] = KEY_END;
+    b->len = (size_t)(rec_key_write_end(rec_key_write(b->p + b->len, part)) - b->p);
     return ODB_OK;
 }
 
@@ -51,7 +32,7 @@ odb_status rec_key_last(struct buf *b, odb_slice part)
         return ODB_OK;
     st = buf_reserve(b, len);
     if (st == ODB_OK)
-        key_escape(b, part);
+        b->len = (size_t)(rec_key_write(b->p + b->len, part) - b->p);
     return st;
 }
 
@@ -88,12 +69,12 @@ static bool key_find_end(struct dec *d, bool is_last, const uint8_t **stop, size
     while (p < d->end && (p = memchr(p, 0, (size_t)(d->end - p))) != NULL) {
         if (d->end - p < 2)
             break;
-        if (p[1] == KEY_END && !is_last) {
+        if (p[1] == REC_KEY_END && !is_last) {
             *stop = p;
             d->p = p + 2;
             return true;
         }
-        if (p[1] != KEY_NUL)
+        if (p[1] != REC_KEY_NUL)
             break;
         ++*nuls;
         p += 2;

@@ -21,6 +21,37 @@
 #include "base/buf.h"
 #include "base/coding.h"
 
+#define REC_KEY_NUL     0xFF /* behind a 00: the part has a NUL here */
+#define REC_KEY_END     0x01 /* behind a 00: the part ends here */
+#define REC_KEY_END_LEN 2
+
+/* Write a part, or its end, where there is room for it: rec_key_escaped_len(), or twice its length. Returns
+ * the byte behind. */
+static inline uint8_t *rec_key_write(uint8_t *to, odb_slice part)
+{
+    const uint8_t *p = part.data;
+
+    if (part.size == 0)
+        return to;
+    if (ODB_LIKELY(!memchr(p, 0, part.size))) {
+        memcpy(to, p, part.size);
+        return to + part.size;
+    }
+    for (size_t i = 0; i < part.size; i++) {
+        *to++ = p[i];
+        if (p[i] == 0)
+            *to++ = REC_KEY_NUL;
+    }
+    return to;
+}
+
+static inline uint8_t *rec_key_write_end(uint8_t *to)
+{
+    to[0] = 0;
+    to[1] = REC_KEY_END;
+    return to + REC_KEY_END_LEN;
+}
+
 /* Append a part and its end. On ODB_NOMEM the buffer is as it was. */
 ODB_MUST_CHECK odb_status rec_key_part(struct buf *b, odb_slice part);
 /* Append the last part of a key: escaped, without an end. */
