@@ -1,7 +1,7 @@
 /* bench/vector.c -- odb-bench-vector: vectors through the public calls, beside hnswlib in the same run.
  *
- *     odb-bench-vector DIR [--dim D] [--count N] [--form f32|f16|i8] [--queries Q] [--threads T]
- *                      [--skip-hnswlib] [--json]
+ *     odb-bench-vector DIR [--dim D] [--count N] [--form f32,f16,i8] [--queries Q] [--threads T]
+ *                      [--skip-hnswlib] [--json] [--html FILE]
  *
  * Data: unit vectors in clusters, of 32 inner dimensions with noise; the same for both. hnswlib gets the
  * same m and ef_construction and is compiled for this processor. Both search with one thread; times are
@@ -13,8 +13,10 @@
 #include <stdlib.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "bench/vector_html.h"
 #ifdef BENCH_HNSWLIB
 #include "bench/hnswlib.h"
 #endif
@@ -26,12 +28,8 @@
 #define EF_BUILD 200
 #define ROUNDS   5
 
-static const uint32_t efs[] = {20, 40, 80, 120, 160, 240, 320};
-#define EFS (sizeof efs / sizeof *efs)
-
-struct point {
-    double recall, qps;
-};
+static const uint32_t efs[BENCH_VECTOR_POINTS] = {20, 40, 80, 120, 160, 240, 320};
+#define EFS BENCH_VECTOR_POINTS
 
 static double seconds(clockid_t clock)
 {
@@ -112,14 +110,18 @@ static void must(odb_status st, const char *what)
 }
 
 struct bench {
-    const char *dir, *form;
+    const char *dir, *forms;
+    char form[8], path[1024];
     size_t dim, count, queries;
     uint32_t threads;
     bool skip_hnswlib, json, existing;
     float *x, *q;
     uint32_t *truth;
     odb_db *db;
-    struct point ours[EFS], theirs[EFS];
+    struct bench_vector_point ours[EFS], theirs[EFS];
+    const char *html;
+    struct bench_vector_result result[16];
+    size_t result_count;
     double build, their_build, bytes, their_bytes, open_s, put_rate, idle_qps, beside, beside_low,
         beside_high;
 };
@@ -195,7 +197,7 @@ static void open_ours(struct bench *b)
     c.ef_construction = EF_BUILD;
     c.flat_max = 1;
     c.form = b->form[0] == 'i' ? ODB_VEC_I8 : b->form[1] == '1' ? ODB_VEC_F16 : ODB_VEC_F32;
-    must(odb_open(b->dir, &o, &b->db), b->dir);
+    must(odb_open(b->path, &o, &b->db), b->path);
     must(odb_vec_open(b->db, &c), "odb_vec_open");
 }
 
@@ -233,10 +235,10 @@ static void build_ours(struct bench *b)
     b->bytes = (double)s.bytes / (double)b->count;
 }
 
-static struct point search_ours(struct bench *b, uint32_t ef)
+static struct bench_vector_point search_ours(struct bench *b, uint32_t ef)
 {
     odb_vec_search how = {.size = sizeof how, .k = K, .ef = ef};
-    struct point p = {0, 0};
+    struct bench_vector_point p = {0, 0};
 
     for (int round = 0; round < 3; round++) {
         size_t hit = 0;
@@ -397,20 +399,6 @@ static void run_writes(struct bench *b)
     run_beside(b);
 }
 
-/* Our throughput at their recall, between the measured points. 0: it was not reached. */
-static double qps_at(const struct point *p, double recall)
-{
-    for (size_t e = 0; e < EFS; e++) {
-        if (p[e].recall < recall)
-            continue;
-        if (e == 0 || p[e].recall <= p[e - 1].recall)
-            return p[e].qps;
-        return p[e - 1].qps + (p[e].qps - p[e - 1].qps) * (recall - p[e - 1].recall) /
-                                  (p[e].recall - p[e - 1].recall);
-    }
-    return 0;
-}
-
 static void report(const struct bench *b)
 {
     if (b->json) {
@@ -439,7 +427,8 @@ static void report(const struct bench *b)
     if (b->their_bytes > 0)
         printf(": %.2f", b->bytes / b->their_bytes);
     for (int i = 0; i < 2; i++) {
-        double at = i ? 0.99 : 0.95, ours = qps_at(b->ours, at), theirs = qps_at(b->theirs, at);
+        double at = i ? 0.99 : 0.95, ours = bench_vector_qps_at(b->ours, at),
+               theirs = bench_vector_qps_at(b->theirs, at);
 
         if (ours > 0 && theirs > 0)
             printf("\nqps at recall %.2f: %.0f, hnswlib %.0f: %.2f", at, ours, theirs,
@@ -451,9 +440,53 @@ static void report(const struct bench *b)
         b->open_s, b->put_rate, b->beside, b->beside_low, b->beside_high);
 }
 
+static struct bench_vector_result result_of(const struct bench *b)
+{
+    struct bench_vector_result r = {
+        .dim = b->dim,
+        .count = b->count,
+        .build = b->build,
+        .their_build = b->their_build,
+        .bytes = b->bytes,
+        .their_bytes = b->their_bytes,
+        .open_s = b->open_s,
+        .put_rate = b->put_rate,
+        .beside = b->beside,
+    };
+
+    memcpy(r.form, b->form, sizeof r.form);
+    memcpy(r.ef, efs, sizeof r.ef);
+    memcpy(r.ours, b->ours, sizeof r.ours);
+    memcpy(r.theirs, b->theirs, sizeof r.theirs);
+    return r;
+}
+
+/* One form, in a directory of its own below b->dir. */
+static void run_form(struct bench *b, const char *form)
+{
+    (void)snprintf(b->form, sizeof b->form, "%.*s", (int)strcspn(form, ","), form);
+    (void)mkdir(b->dir, 0777);
+    (void)snprintf(b->path, sizeof b->path, "%s/%zu-%s", b->dir, b->dim, b->form);
+    open_ours(b);
+    if (!b->existing)
+        build_ours(b);
+    for (size_t e = 0; e < EFS; e++)
+        b->ours[e] = search_ours(b, efs[e]);
+    must(odb_close(b->db), "close");
+    b->open_s = seconds(CLOCK_MONOTONIC);
+    open_ours(b);
+    b->open_s = seconds(CLOCK_MONOTONIC) - b->open_s;
+    run_writes(b);
+    must(odb_close(b->db), "close");
+    report(b);
+    (void)fflush(stdout);
+    if (b->result_count < sizeof b->result / sizeof *b->result)
+        b->result[b->result_count++] = result_of(b);
+}
+
 int main(int argc, char **argv)
 {
-    struct bench b = {.form = "f32", .dim = 384, .count = 50000, .queries = 500, .threads = 1};
+    struct bench b = {.forms = "f32", .dim = 384, .count = 50000, .queries = 500, .threads = 1};
 
     for (int i = 1; i < argc; i++) {
         const char *next = i + 1 < argc ? argv[i + 1] : "";
@@ -466,8 +499,10 @@ int main(int argc, char **argv)
             b.queries = strtoul(argv[++i] ? next : "", NULL, 10);
         else if (strcmp(argv[i], "--threads") == 0)
             b.threads = (uint32_t)strtoul(argv[++i] ? next : "", NULL, 10);
+        else if (strcmp(argv[i], "--html") == 0 && argv[++i])
+            b.html = next;
         else if (strcmp(argv[i], "--form") == 0 && argv[++i])
-            b.form = next;
+            b.forms = next;
         else if (strcmp(argv[i], "--skip-hnswlib") == 0)
             b.skip_hnswlib = true;
         else if (strcmp(argv[i], "--existing") == 0)
@@ -480,8 +515,9 @@ int main(int argc, char **argv)
             b.dim = 0;
     }
     if (!b.dir || b.dim == 0 || b.count < 100 || b.queries == 0 || b.threads == 0) {
-        fprintf(stderr, "usage: odb-bench-vector DIR [--dim D] [--count N] [--form f32|f16|i8]\n"
-                        "       [--queries Q] [--threads T] [--skip-hnswlib] [--json]\n");
+        fprintf(stderr,
+                "usage: odb-bench-vector DIR [--dim D] [--count N] [--form f32,f16,i8]\n"
+                "       [--queries Q] [--threads T] [--skip-hnswlib] [--json] [--html FILE]\n");
         return 2;
     }
     b.x = make_data(b.count + b.queries, b.dim);
@@ -494,18 +530,20 @@ int main(int argc, char **argv)
 #else
     (void)resident_bytes;
 #endif
-    open_ours(&b);
-    if (!b.existing)
-        build_ours(&b);
-    for (size_t e = 0; e < EFS; e++)
-        b.ours[e] = search_ours(&b, efs[e]);
-    must(odb_close(b.db), "close");
-    b.open_s = seconds(CLOCK_MONOTONIC);
-    open_ours(&b);
-    b.open_s = seconds(CLOCK_MONOTONIC) - b.open_s;
-    run_writes(&b);
-    must(odb_close(b.db), "close");
-    report(&b);
+    for (const char *form = b.forms; *form;
+         form += strcspn(form, ",") + (strchr(form, ',') != NULL))
+        run_form(&b, form);
+    if (b.html) {
+        FILE *page = fopen(b.html, "w");
+
+        if (!page) {
+            fprintf(stderr, "%s: cannot be written\n", b.html);
+            return 1;
+        }
+        bench_vector_page(page, b.result, b.result_count);
+        if (fclose(page) != 0)
+            return 1;
+    }
     free(b.x);
     free(b.truth);
     return 0;

@@ -572,11 +572,17 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
     if (!l.floats)
         st = err_set(ODB_NOMEM, "vector index: no memory to load it");
     if (st == ODB_OK)
+        st = load_meta(&l);
+    if (st == ODB_OK && l.has_meta &&
+        l.meta.nodes <= rows) { /* one table for all that are linked */
+        os_mutex_lock(&ix->slot_lock);
+        st = vec_map_reserve(ix, (size_t)l.meta.nodes);
+        os_mutex_unlock(&ix->slot_lock);
+    }
+    if (st == ODB_OK)
         st = load_vectors(&l, rows);
     if (st == ODB_OK)
         st = each_row(&l, ix->graph, odb_s("X"), load_dead);
-    if (st == ODB_OK)
-        st = load_meta(&l);
     if (st == ODB_OK && anew)
         l.wrong = "asked to";
     if (st == ODB_OK && !l.wrong)
