@@ -189,7 +189,7 @@ int kernel_getrlimit(int what, struct rlimit *r)
 {
     if (kernel_says_no("getrlimit"))
         return plan.err ? -1 : 0;
-    return getrlimit(what, r);
+    return getrlimit((__typeof__(RLIMIT_FSIZE))what, r);
 }
 
 long kernel_sysconf(int name)
