@@ -397,15 +397,9 @@ odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)
 void ledger_flushed(void *set)
 {
     struct cf_set *s = set;
-    uint64_t low = UINT64_MAX;
-    struct cf_table *t;
 
     os_mutex_lock(&s->manifest_lock);
-    t = atomic_load_explicit(&s->table, memory_order_acquire);
-    for (uint32_t i = 0; i < t->count; i++)
-        if (!t->cf[i]->is_gone && t->cf[i]->flushed_lsn < low)
-            low = t->cf[i]->flushed_lsn;
-    if (low != UINT64_MAX && wal_forget(s->wal, low) != ODB_OK)
+    if (wal_forget(s->wal, s->log_no) != ODB_OK)
         set_note(s, "an old log segment could not be removed: %s", odb_error_text());
     os_mutex_unlock(&s->manifest_lock);
     atomic_store_explicit(&s->soft, ODB_OK, memory_order_relaxed);

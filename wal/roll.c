@@ -373,7 +373,7 @@ void wal_segments(struct wal *w,
     os_mutex_unlock(&w->lock);
 }
 
-odb_status wal_forget(struct wal *w, uint64_t lsn)
+odb_status wal_forget(struct wal *w, uint64_t file_no)
 {
     odb_status st = ODB_OK;
 
@@ -381,7 +381,7 @@ odb_status wal_forget(struct wal *w, uint64_t lsn)
     while (w->is_syncing || w->is_forgetting)
         os_cond_wait(&w->changed, &w->lock);
     w->is_forgetting = true;
-    while (st == ODB_OK && w->closed_count > 0 && w->closed[0].end_lsn <= lsn) {
+    while (st == ODB_OK && w->closed_count > 0 && w->closed[0].file_no < file_no) {
         char name[WAL_NAME_MAX];
 
         wal_segment_name(name, w->closed[0].file_no);

@@ -102,9 +102,9 @@ uint64_t wal_durable(const struct wal *w); /* everything below is on the medium;
 void wal_segments(struct wal *w,
                   bool (*each)(void *arg, uint64_t file_no, uint64_t first_lsn, uint64_t end_lsn),
                   void *arg);
-/* Remove the closed segments that end at or below `lsn`. The caller knows that a durable manifest no
- * longer needs them (C3). */
-ODB_MUST_CHECK odb_status wal_forget(struct wal *w, uint64_t lsn);
+/* Remove the closed segments numbered below `file_no`: a durable manifest says that the log begins with
+ * that one (C3). By number, for where it ends another segment may begin, and be named. */
+ODB_MUST_CHECK odb_status wal_forget(struct wal *w, uint64_t file_no);
 /* Bytes of all segments still kept. */
 uint64_t wal_bytes(const struct wal *w);
 

@@ -867,6 +867,24 @@ static void P09_a_log_of_zeros_is_missed(void **state)
     opt.is_readonly = false;
 }
 
+/* Records of every length, so that with one of them the segment that a flush names as the first one needed
+ * is full behind it: then the next record, the flush's own mark, begins another one. */
+static void P09_log_that_the_manifest_names_is_kept(void **state)
+{
+    static char value[1 << 17];
+
+    (void)state;
+    for (size_t fill = 60000; fill < 66000; fill += 200) {
+        struct cf_set *s = must_open();
+        struct cf *f = set_family_named(s, "default");
+
+        assert_int_equal(cf_put(s, f, odb_s("k"), odb_bytes(value, fill), NULL), ODB_OK);
+        assert_int_equal(cf_flush(s, f), ODB_OK);
+        assert_int_equal(cf_close(s), ODB_OK);
+    }
+    assert_int_equal(try_open(), ODB_OK);
+}
+
 /* ---- a manifest that was cut ---- */
 
 enum last_change { LAST_CREATE, LAST_DROP, LAST_FLUSH, LAST_MERGE, LAST_CLOSE, LAST_CHANGES };
@@ -1332,6 +1350,7 @@ int main(void)
         T(a_flush_that_failed_keeps_its_log),
         T(a_missing_file_is_never_made_up_for),
         T(P09_a_log_of_zeros_is_missed),
+        T(P09_log_that_the_manifest_names_is_kept),
         T(P09_a_manifest_cut_by_whole_records_is_missed),
         T(a_half_made_database_is_begun_anew),
         T(a_creation_that_died_twice_is_begun_anew),
