@@ -319,7 +319,8 @@ static odb_status prepared_family(odb_db *db, odb_backend_cf *out)
     if (st != ODB_OK)
         return st;
     os_mutex_lock(&db->lock);
-    db->prepared_cf = *out;
+    if (!db->has_prepared_cf) /* written once: who has prepared reads it without the lock */
+        db->prepared_cf = *out;
     db->has_prepared_cf = true;
     os_mutex_unlock(&db->lock);
     return ODB_OK;
