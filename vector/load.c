@@ -106,7 +106,8 @@ static odb_status note_double(struct loading *l, odb_slice id, odb_slice row)
     return ODB_OK;
 }
 
-static odb_status load_vector(struct loading *l, odb_slice id, odb_slice row)
+/* Under the reserve lock. */
+static odb_status load_locked(struct loading *l, odb_slice id, odb_slice row)
 {
     struct vec_index *ix = l->ix;
     struct vec_data d;
@@ -123,17 +124,14 @@ static odb_status load_vector(struct loading *l, odb_slice id, odb_slice row)
     st = know_slot(l, d.nid);
     if (st != ODB_OK)
         return st;
-    os_mutex_lock(&ix->slot_lock);
     st = vec_name_add(&ix->a, id, &name);
-    if (st == ODB_OK) {
-        vec_name_drop(&ix->a, vec_name_set(&ix->a, d.nid, name));
-        st = vec_map_reserve(ix, ix->map_len + 1);
-    }
-    if (st == ODB_OK)
-        (void)vec_map_put(ix, d.nid);
-    os_mutex_unlock(&ix->slot_lock);
     if (st != ODB_OK)
         return st;
+    vec_name_drop(&ix->a, vec_name_set(&ix->a, d.nid, name));
+    st = vec_map_reserve(ix, ix->map_len + 1);
+    if (st != ODB_OK)
+        return st;
+    (void)vec_map_put(ix, d.nid);
     mark(l->data, d.nid);
     vec_data_floats(&d, l->floats);
     ix->a.kernel->encode[ix->a.space.form](l->floats, vec_factor(ix, d.norm), d.dim,
@@ -141,6 +139,16 @@ static odb_status load_vector(struct loading *l, odb_slice id, odb_slice row)
     vec_begin_set(vec_node(&ix->a, d.nid), 0);
     atomic_fetch_add_explicit(&ix->live, 1, memory_order_relaxed);
     return ODB_OK;
+}
+
+static odb_status load_vector(struct loading *l, odb_slice id, odb_slice row)
+{
+    odb_status st;
+
+    os_mutex_lock(&l->ix->slot_lock);
+    st = load_locked(l, id, row);
+    os_mutex_unlock(&l->ix->slot_lock);
+    return st;
 }
 
 static odb_status each_row(struct loading *l, odb_cf *cf, odb_slice prefix,
@@ -181,13 +189,15 @@ static odb_status unpack(struct loading *l, const struct buf *parcel)
     struct dec d = {parcel->p, parcel->p + parcel->len, false};
     odb_status st = ODB_OK;
 
+    os_mutex_lock(&l->ix->slot_lock);
     while (st == ODB_OK && dec_left(&d)) {
         uint32_t id_len = dec_u32(&d), row_len = dec_u32(&d);
         odb_slice id = dec_bytes(&d, id_len), row = dec_bytes(&d, row_len);
 
         if (!d.bad) /* we wrote it */
-            st = load_vector(l, id, row);
+            st = load_locked(l, id, row);
     }
+    os_mutex_unlock(&l->ix->slot_lock);
     return st;
 }
 
@@ -313,28 +323,6 @@ static odb_status load_dead(struct loading *l, odb_slice key, odb_slice value)
     return st;
 }
 
-/* First pass over N: who stands in the graph. */
-static odb_status load_node(struct loading *l, odb_slice key, odb_slice value)
-{
-    uint32_t slot;
-    char kind;
-    odb_status st;
-
-    (void)value;
-    if (!vec_key_read(key, &kind, &slot) || slot >= l->slot_max) {
-        l->wrong = "a node of no slot";
-        return ODB_OK;
-    }
-    st = know_slot(l, slot);
-    if (st != ODB_OK)
-        return st;
-    mark(l->node, slot);
-    l->nodes++;
-    if (!vec_bit(l->data, slot) && !vec_bit(l->dead, slot))
-        l->wrong = "a node without a vector";
-    return ODB_OK;
-}
-
 struct filling {
     struct loading *l;
     uint32_t slot;
@@ -356,22 +344,37 @@ static bool fill_link(void *arg, uint32_t id)
 {
     struct filling *f = arg;
 
-    if (id == f->slot || !know_bit(f->l->node, f->l, id) || id >= f->l->slot_count)
+    if (id == f->slot)
         return false;
     atomic_store_explicit(&f->row[1 + f->count++].v, id, memory_order_relaxed);
     return true;
 }
 
-/* Second pass over N: the links. */
-static odb_status load_links(struct loading *l, odb_slice key, odb_slice value)
+/* Who stands in the graph, and the links. Whether somebody stands where they lead is known when all
+ * rows were seen: check_graph() looks. */
+static odb_status load_node(struct loading *l, odb_slice key, odb_slice value)
 {
     struct filling f = {.l = l};
     struct vec_links_sink sink = {fill_links_level, fill_link, &f};
     unsigned level;
     char kind;
+    odb_status st;
 
-    if (l->wrong || !vec_key_read(key, &kind, &f.slot) || f.slot >= l->slot_count)
+    if (!vec_key_read(key, &kind, &f.slot) || f.slot >= l->slot_max) {
+        l->wrong = "a node of no slot";
         return ODB_OK;
+    }
+    st = know_slot(l, f.slot);
+    if (st != ODB_OK)
+        return st;
+    mark(l->node, f.slot);
+    l->nodes++;
+    if (l->wrong) /* the rest is only counted */
+        return ODB_OK;
+    if (!vec_bit(l->data, f.slot) && !vec_bit(l->dead, f.slot)) {
+        l->wrong = "a node without a vector";
+        return ODB_OK;
+    }
     level = vec_level_of(&l->ix->a.space, f.slot);
     l->wrong = vec_links_read(value, &l->ix->a.space, level, &sink);
     if (!l->wrong && f.slot == l->meta.entry)
@@ -402,31 +405,37 @@ static odb_status load_meta(struct loading *l)
     return ODB_OK;
 }
 
-/* A link may lead upwards only to nodes that stand there. */
-static void check_graph(struct loading *l)
+/* Links lead to nodes, and upwards only to those that stand there. */
+static void check_links(struct loading *l, uint32_t slot)
 {
     struct vec_arena *a = &l->ix->a;
+    unsigned level = vec_level_of(&a->space, slot);
 
-    if (!l->wrong &&
-        (l->meta.nodes != l->nodes || (l->nodes && atomic_load(&a->entry) == VEC_NEVER)))
-        l->wrong = "M does not fit the nodes";
-    for (uint32_t slot = 0; slot < l->slot_count && !l->wrong; slot++) {
-        unsigned level = vec_level_of(&a->space, slot);
+    if (level > atomic_load(&a->entry) >> 32)
+        l->wrong = "an entry that is not the highest";
+    for (unsigned up = 0; up <= level && !l->wrong; up++) {
+        const vec_link *row = vec_links(a, slot, up);
+        uint32_t count = VEC_HEAD_COUNT(atomic_load_explicit(&row->v, memory_order_relaxed));
 
-        for (unsigned up = 1; vec_bit(l->node, slot) && up <= level; up++) {
-            const vec_link *row = vec_links(a, slot, up);
-            uint32_t count = VEC_HEAD_COUNT(atomic_load_explicit(&row->v, memory_order_relaxed));
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t id = atomic_load_explicit(&row[1 + i].v, memory_order_relaxed);
 
-            for (uint32_t i = 0; i < count; i++)
-                if (vec_level_of(&a->space, atomic_load(&row[1 + i].v)) < up)
-                    l->wrong = "a link to a level where nobody stands";
+            if (!know_bit(l->node, l, id))
+                l->wrong = "a link to nobody";
+            else if (up && vec_level_of(&a->space, id) < up)
+                l->wrong = "a link to a level where nobody stands";
         }
     }
-    if (!l->wrong && l->nodes)
-        for (uint32_t slot = 0; slot < l->slot_count && !l->wrong; slot++)
-            if (vec_bit(l->node, slot) &&
-                vec_level_of(&a->space, slot) > atomic_load(&a->entry) >> 32)
-                l->wrong = "an entry that is not the highest";
+}
+
+static void check_graph(struct loading *l)
+{
+    if (!l->wrong &&
+        (l->meta.nodes != l->nodes || (l->nodes && atomic_load(&l->ix->a.entry) == VEC_NEVER)))
+        l->wrong = "M does not fit the nodes";
+    for (uint32_t slot = 0; slot < l->slot_count && !l->wrong; slot++)
+        if (know_bit(l->node, l, slot))
+            check_links(l, slot);
 }
 
 static void drop_graph(struct loading *l)
@@ -587,8 +596,6 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
         l.wrong = "asked to";
     if (st == ODB_OK && !l.wrong)
         st = each_row(&l, ix->graph, odb_s("N"), load_node);
-    if (st == ODB_OK && !l.wrong)
-        st = each_row(&l, ix->graph, odb_s("N"), load_links);
     atomic_store(&ix->a.slot_count, l.slot_count);
     if (st == ODB_OK)
         check_graph(&l);
