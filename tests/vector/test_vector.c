@@ -344,6 +344,49 @@ static void a_damaged_graph_is_built_anew(void **state)
     free(x);
 }
 
+/* A row that is sound by itself, of a node on level 0, with one link: to nobody, or to itself. */
+static void a_link_that_leads_nowhere_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    float *x;
+    uint64_t live;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    x = put_many(f, "a", 100, 7);
+    for (int round = 0; round < 3; round++) {
+        uint8_t key[5] = {'N', 0, 0, 0, 0};
+        const uint8_t ends[2][5] = {{1, 0, 1, 0xe8, 0x07}, {1, 0, 1, 0x80, 0x40}}; /* 1000, 8192 */
+        odb_cf *cf;
+        odb_value v;
+        odb_vec_hits *hits;
+        bool is_low;
+
+        assert_ok(odb_vec_wait(f->db));
+        cf = fixture_cf(f, ODB_FAMILY_VECTOR_INDEX);
+        do {
+            key[4]++;
+            assert_ok(odb_get(odb_now(f->db), cf, odb_bytes(key, 5), &v));
+            is_low = ((const uint8_t *)v.data)[1] == 0;
+            odb_value_release(&v);
+        } while (!is_low);
+        if (round == 2) { /* itself: one byte of a number below 128 */
+            const uint8_t self[4] = {1, 0, 1, key[4]};
+
+            assert_ok(odb_put(f->db, cf, odb_bytes(key, 5), odb_bytes(self, 4), NULL));
+        } else {
+            assert_ok(odb_put(f->db, cf, odb_bytes(key, 5), odb_bytes(ends[round], 5), NULL));
+        }
+        fixture_reopen(f);
+        open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+        assert_int_equal(rebuilds(f, &live), 1);
+        assert_int_equal(live, 100);
+        assert_ok(odb_vec_find(odb_now(f->db), x, DIM, NULL, &hits));
+        assert_int_equal(atoi((const char *)odb_vec_hits_at(hits, 0).id.data + 2), 0);
+        odb_vec_hits_free(hits);
+    }
+    free(x);
+}
+
 /* Rows written and deleted by hand: noticed, and right all the same. */
 static void writing_by_hand_is_noticed(void **state)
 {
@@ -995,6 +1038,7 @@ int main(int argc, char **argv)
         LSM(diverse_results_differ),
         LSM(opening_takes_the_stored_graph),
         LSM(a_damaged_graph_is_built_anew),
+        LSM(a_link_that_leads_nowhere_is_noticed),
         LSM(writing_by_hand_is_noticed),
         LSM(a_bulk_load_can_be_cancelled),
         LSM(memory_is_what_the_layout_says),
