@@ -4,7 +4,7 @@
  *                    current now, names the file (C3, C6, C8, C10)
  *   a rename onto X  the bytes of the file are durable (C2); onto CURRENT: manifests and their names
  *                    too (C1, C5)
- *   an answer        no log record, manifest record or table that is named is pending, and no name of
+ *   an answer        no batch in the log, manifest record or table that is named is pending, and no name of
  *                    such a file (C1, C4, C5, C11)
  */
 #include "tests/reliability/monitor.h"
@@ -20,6 +20,9 @@
 
 #define TABLES_MAX   512
 #define FAMILIES_MAX 256
+
+/* By enum sim_model. */
+static const char *const when[] = {"after a power cut", "now"};
 
 static void breaks(struct monitor *m, const char *fmt, ...) ODB_PRINTF(2, 3);
 static void breaks(struct monitor *m, const char *fmt, ...)
@@ -152,7 +155,6 @@ static uint64_t segment_end(struct monitor *m, const struct named *n, uint64_t n
 static void check_remove(struct monitor *m, enum sim_model model, enum file_kind kind, uint64_t no,
                          uint64_t op_no)
 {
-    static const char *const when[] = {"after a power cut", "now"};
     struct os *disk = sim_image(m->os, model, 0);
     struct named n;
     bool is_there = read_named(disk, m->dir, &n);
@@ -190,6 +192,7 @@ struct pending_query {
     bool is_current;
     const struct named *named;
     uint64_t op_no;
+    char log[FILE_NAME_MAX]; /* a segment with something pending, if there is one */
 };
 
 static bool is_named(const struct named *n, uint64_t table)
@@ -198,6 +201,63 @@ static bool is_named(const struct named *n, uint64_t table)
         if (n->table[i] == table)
             return true;
     return false;
+}
+
+/* ---- the last batch in the log ---- */
+
+static odb_status see_batch(void *arg, const struct wal_record *rec)
+{
+    if (rec->type == WAL_BATCH)
+        *(uint64_t *)arg = rec->end_lsn;
+    return ODB_OK;
+}
+
+/* The end of the last batch that the segments of an image hold, its ring left aside. */
+static odb_status last_batch(struct os *os, const char *path, const struct named *n, uint64_t *end)
+{
+    struct wal_replay_result res;
+    struct file_list files = {0};
+    struct os_dir *dir = NULL;
+    size_t first = 0;
+    odb_status st = os_dir_open(os, path, 0, &dir);
+
+    *end = 0;
+    if (st == ODB_OK)
+        st = os_remove(dir, WAL_RING_NAME);
+    if (st == ODB_OK || st == ODB_ABSENT)
+        st = file_list_read(dir, &files);
+    while (first < files.logs.count && files.logs.no[first] < n->log_no)
+        first++;
+    if (st == ODB_OK)
+        st = wal_replay(os, dir, n->db_id, files.logs.no + first, files.logs.count - first, 0,
+                        see_batch, end, &res);
+    file_list_release(&files);
+    os_dir_close(dir);
+    return st;
+}
+
+/* What an answer needs of the log is its batches. Marks behind them (cf/manifest.c) may be pending: they
+ * claim what is durable, and nobody is told of them. */
+static void check_log(struct monitor *m, const struct named *n, const char *piece, uint64_t op_no)
+{
+    static const enum sim_model models[] = {SIM_M0, SIM_M1};
+    uint64_t end[2];
+
+    for (int i = 0; i < 2; i++) {
+        struct os *image = sim_image(m->os, models[i], 0);
+        odb_status st = last_batch(image, m->dir, n, &end[i]);
+
+        if (st != ODB_OK)
+            breaks(m, "an answer, and the log cannot be read %s: %s", when[models[i]],
+                   odb_error_text());
+        sim_free(image);
+    }
+    if (end[0] < end[1])
+        breaks(m,
+               "an answer (operation %llu) while batches from %llu to %llu, of which %s has a "
+               "part, are not durable",
+               (unsigned long long)op_no, (unsigned long long)end[0], (unsigned long long)end[1],
+               piece);
 }
 
 static bool check_piece(void *arg, const struct sim_piece *p)
@@ -214,8 +274,9 @@ static bool check_piece(void *arg, const struct sim_piece *p)
             matters |= kind == FILE_MANIFEST && (p->op == SIM_WRITE || is_name);
     } else if (p->op == SIM_WRITE || is_name) {
         /* a manifest that is being left may have a pending name; its removal, too */
-        matters = (kind == FILE_LOG && p->op == SIM_WRITE) ||
-                  (kind == FILE_MANIFEST && no == q->named->manifest_no) ||
+        if (kind == FILE_LOG && p->op == SIM_WRITE)
+            (void)snprintf(q->log, sizeof q->log, "%s", p->name);
+        matters = (kind == FILE_MANIFEST && no == q->named->manifest_no) ||
                   (kind == FILE_TABLE && is_named(q->named, no)) || kind == FILE_CURRENT ||
                   kind == FILE_CURRENT_NEW;
     }
@@ -267,5 +328,7 @@ void monitor_ack(struct monitor *m)
         breaks(m, "an answer, but no database can be read");
     else
         sim_free(sim_image_keep(m->os, check_piece, &q));
+    if (is_there && q.log[0])
+        check_log(m, &n, q.log, q.op_no);
     m->acks++;
 }
