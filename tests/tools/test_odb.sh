@@ -229,6 +229,9 @@ if "$odb" --help | grep -q 'vector bulk'; then
     expect 6 vector bulk "$vec" "$work/vectors"; says "line 1"
     expect 0 delete "$vec" --cf vector_index M
     expect 0 vector verify "$vec"
+    expect 0 verify "$vec" --namespaces; says "vectors: 3, 0 problems"
+    expect 0 put "$vec" --cf vector_data --hex 62 0102
+    expect 4 verify "$vec" --namespaces; says "vectors: 3, "; says "odb vector verify"
 fi
 
 # ---- records and metadata ----
