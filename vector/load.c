@@ -6,10 +6,10 @@
  *     P            -> nothing: what has no N is pending, marked or not
  *
  * The graph is taken as it is when everything agrees: M fits the configuration and counts the nodes,
- * every N is sound, names nodes only, and has a vector or an X. Otherwise the links are dropped and
- * every vector becomes pending, which is found by looking through all until the graph is built. A row
- * of vector_data that cannot be used (damaged, of another dimension) is counted and left alone; two
- * rows that name one slot get slots of their own, rewritten.
+ * every N is sound, names nodes only, and has a vector or an X. Neither M nor N: nothing was linked
+ * yet. Otherwise the links are dropped and every vector becomes pending, which is found by looking
+ * through all until the graph is built. A row of vector_data that cannot be used (damaged, of another
+ * dimension) is counted and left alone; two rows that name one slot get slots of their own, rewritten.
  */
 #include "vector/index.h"
 
@@ -389,10 +389,8 @@ static odb_status load_meta(struct loading *l)
     odb_value v;
     odb_status st = odb_get(l->at, l->ix->graph, odb_s("M"), &v);
 
-    if (st == ODB_ABSENT) {
-        l->wrong = "no M";
+    if (st == ODB_ABSENT) /* right as long as there is no N: nothing was stored yet */
         return ODB_OK;
-    }
     if (st != ODB_OK)
         return st;
     wrong = vec_meta_read(odb_bytes(v.data, v.size), &l->meta);
@@ -430,6 +428,8 @@ static void check_links(struct loading *l, uint32_t slot)
 
 static void check_graph(struct loading *l)
 {
+    if (!l->wrong && !l->has_meta && l->nodes)
+        l->wrong = "no M";
     if (!l->wrong &&
         (l->meta.nodes != l->nodes || (l->nodes && atomic_load(&l->ix->a.entry) == VEC_NEVER)))
         l->wrong = "M does not fit the nodes";
@@ -599,9 +599,9 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
     atomic_store(&ix->a.slot_count, l.slot_count);
     if (st == ODB_OK)
         check_graph(&l);
-    if (st == ODB_OK && l.wrong) {
+    if (st == ODB_OK && (l.wrong || !l.has_meta)) {
         drop_graph(&l);
-        atomic_fetch_add(&ix->rebuilds, l.slot_count != 0);
+        atomic_fetch_add(&ix->rebuilds, l.wrong && l.slot_count);
     }
     if (st == ODB_OK)
         st = drop_dead(&l);
