@@ -105,6 +105,8 @@ void vec_data_floats(const struct vec_data *d, float *out)
     const uint32_t one = 1;
     uint8_t first;
 
+    if (d->dim == 0) /* only its length was asked for, and `out` may be NULL */
+        return;
     memcpy(&first, &one, 1);
     if (first) { /* this machine's order is that of the row */
         memcpy(out, d->floats, d->dim * sizeof *out);
