@@ -23,17 +23,18 @@ grep -q 'gcc --depends_on--> .*--depends_on--> libgmp10' "$work/answers" || fail
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
     sed "s/^Package: /Package: v$i-/" "$status"
 done >"$work/many"
-"$packages" import "$work/second" "$work/many" >"$work/names" &
+: >"$work/killed" # empty before the child, not by it
+"$packages" import "$work/second" "$work/many" >"$work/killed" &
 pid=$!
 n=0
-while [ "$(wc -l <"$work/names")" -lt 20 ] && kill -0 $pid 2>/dev/null && [ $n -lt 2000 ]; do
+while [ "$(wc -l <"$work/killed")" -lt 20 ] && kill -0 $pid 2>/dev/null && [ $n -lt 2000 ]; do
     sleep 0.01
     n=$((n + 1))
 done
 kill -9 $pid 2>/dev/null || true
 wait $pid 2>/dev/null || true
 got=$("$packages" count "$work/second")
-named=$(wc -l <"$work/names")
+named=$(wc -l <"$work/killed")
 [ "$named" -lt $((want * 30)) ] || fail "it was done before it was killed"
 [ "$got" -ge "$named" ] && [ "$got" -le $((named + 1)) ] || fail "$named stored, $got found"
 "$odb" verify "$work/second" --namespaces >"$work/sound" || fail "after the kill: $(cat "$work/sound")"
