@@ -361,6 +361,12 @@ static void a_cold_walk_reads_windows_and_keeps_the_blocks(void **state)
     fx_close(&x);
 }
 
+static bool model_same_key(const struct model *m, size_t i, size_t k)
+{
+    return m->e[i].key_len == m->e[k].key_len &&
+           memcmp(m->e[i].key, m->e[k].key, m->e[i].key_len) == 0;
+}
+
 /* Damage in a window is that of the block it lies in: all before it is shown. */
 static void damage_in_a_window_stops_the_walk_at_its_block(void **state)
 {
@@ -384,6 +390,8 @@ static void damage_in_a_window_stops_the_walk_at_its_block(void **state)
         uint64_t off;
         bool ok;
 
+        while (hit > 0 && model_same_key(&m, hit - 1, hit))
+            hit--; /* the newest version of its key: older ones may lie in the next block */
         off = sst_offset_of(x.store, &ref, odb_bytes(m.e[hit].key, m.e[hit].key_len));
         was = (uint8_t)(bytes[off] ^ 0x40);
         assert_int_equal(os_open(x.dir, "000001.sst", OS_WRITE, &f), ODB_OK);
