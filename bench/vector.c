@@ -1,11 +1,11 @@
 /* bench/vector.c -- odb-bench-vector: vectors through the public calls, beside hnswlib in the same run.
  *
  *     odb-bench-vector DIR [--dim D] [--count N] [--form f32,f16,i8] [--queries Q] [--threads T]
- *                      [--skip-hnswlib] [--json] [--html FILE]
+ *                      [--skip-hnswlib] [--json] [--html FILE] [--ef-construction E] [--existing]
  *
  * Data: unit vectors in clusters, of 32 inner dimensions with noise; the same for both. hnswlib gets the
- * same m and ef_construction and is compiled for this processor. Both search with one thread; times are
- * processor time of the process, best of three. Recall is against a scan through all.
+ * same m and ef_construction and is compiled for this processor. Both search with one thread and in turns;
+ * times are processor time, best of three. Recall is against a scan through all.
  */
 #include <math.h>
 #include <opendb.h>
@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "bench/vector_html.h"
+#include "bench/measure.h"
+#include "bench/vector_lines.h"
 #ifdef BENCH_HNSWLIB
 #include "bench/hnswlib.h"
 #endif
@@ -113,11 +114,15 @@ struct bench {
     const char *dir, *forms;
     char form[8], path[1024];
     size_t dim, count, queries;
-    uint32_t threads;
+    uint32_t threads, ef_construction;
+    struct bench_machine machine;
+    char command[256];
+    double load;
     bool skip_hnswlib, json, existing;
     float *x, *q;
     uint32_t *truth;
     odb_db *db;
+    struct bench_hnswlib *peer;
     struct bench_vector_point ours[EFS], theirs[EFS];
     const char *html;
     struct bench_vector_result result[16];
@@ -194,7 +199,7 @@ static void open_ours(struct bench *b)
     odb_options o = bench_options();
     odb_vec_config c = {.size = sizeof c, .dim = (uint32_t)b->dim, .m = M};
 
-    c.ef_construction = EF_BUILD;
+    c.ef_construction = b->ef_construction;
     c.flat_max = 1;
     c.form = b->form[0] == 'i' ? ODB_VEC_I8 : b->form[1] == '1' ? ODB_VEC_F16 : ODB_VEC_F32;
     must(odb_open(b->path, &o, &b->db), b->path);
@@ -235,68 +240,79 @@ static void build_ours(struct bench *b)
     b->bytes = (double)s.bytes / (double)b->count;
 }
 
-static struct bench_vector_point search_ours(struct bench *b, uint32_t ef)
+/* One pass over all queries; the best of the passes counts. */
+static void search_ours(struct bench *b, size_t e)
 {
-    odb_vec_search how = {.size = sizeof how, .k = K, .ef = ef};
-    struct bench_vector_point p = {0, 0};
+    odb_vec_search how = {.size = sizeof how, .k = K, .ef = efs[e]};
+    size_t hit = 0;
+    double t = seconds(CLOCK_THREAD_CPUTIME_ID);
 
-    for (int round = 0; round < 3; round++) {
-        size_t hit = 0;
-        double t = seconds(CLOCK_THREAD_CPUTIME_ID);
+    for (size_t q = 0; q < b->queries; q++) {
+        odb_vec_hits *hits;
 
-        for (size_t q = 0; q < b->queries; q++) {
-            odb_vec_hits *hits;
+        must(odb_vec_find(odb_now(b->db), b->q + q * b->dim, (uint32_t)b->dim, &how, &hits),
+             "find");
+        for (size_t k = 0; k < odb_vec_hits_count(hits); k++) {
+            char text[24] = {0};
 
-            must(odb_vec_find(odb_now(b->db), b->q + q * b->dim, (uint32_t)b->dim, &how, &hits),
-                 "find");
-            for (size_t k = 0; k < odb_vec_hits_count(hits); k++) {
-                char text[24] = {0};
-
-                memcpy(text, odb_vec_hits_at(hits, k).id.data, odb_vec_hits_at(hits, k).id.size);
-                hit += count_hits(b, q, (uint32_t)atoi(text + 1));
-            }
-            odb_vec_hits_free(hits);
+            memcpy(text, odb_vec_hits_at(hits, k).id.data, odb_vec_hits_at(hits, k).id.size);
+            hit += count_hits(b, q, (uint32_t)atoi(text + 1));
         }
-        t = seconds(CLOCK_THREAD_CPUTIME_ID) - t;
-        p.recall = (double)hit / (double)(b->queries * K);
-        p.qps = (double)b->queries / t > p.qps ? (double)b->queries / t : p.qps;
+        odb_vec_hits_free(hits);
     }
-    return p;
+    t = seconds(CLOCK_THREAD_CPUTIME_ID) - t;
+    b->ours[e].recall = (double)hit / (double)(b->queries * K);
+    if ((double)b->queries / t > b->ours[e].qps)
+        b->ours[e].qps = (double)b->queries / t;
 }
 
 #ifdef BENCH_HNSWLIB
-static void run_theirs(struct bench *b)
+static void build_theirs(struct bench *b)
 {
     double before = resident_bytes(), t;
-    struct bench_hnswlib *h = bench_hnswlib_new(b->dim, b->count, M, EF_BUILD, 0);
 
-    if (!h)
+    b->peer = bench_hnswlib_new(b->dim, b->count, M, b->ef_construction, 0);
+    if (!b->peer)
         return;
     t = seconds(CLOCK_PROCESS_CPUTIME_ID);
     for (size_t i = 0; i < b->count; i++)
-        (void)bench_hnswlib_add(h, b->x + i * b->dim, i);
+        (void)bench_hnswlib_add(b->peer, b->x + i * b->dim, i);
     b->their_build = (double)b->count / (seconds(CLOCK_PROCESS_CPUTIME_ID) - t);
     b->their_bytes = (resident_bytes() - before) / (double)b->count;
-    for (size_t e = 0; e < EFS; e++)
-        for (int round = 0; round < 3; round++) {
-            size_t hit = 0;
+}
 
-            t = seconds(CLOCK_THREAD_CPUTIME_ID);
-            for (size_t q = 0; q < b->queries; q++) {
-                size_t label[K];
-                size_t n = bench_hnswlib_search(h, b->q + q * b->dim, K, efs[e], label);
+static void search_theirs(struct bench *b, size_t e)
+{
+    size_t hit = 0, label[K];
+    double t = seconds(CLOCK_THREAD_CPUTIME_ID);
 
-                for (size_t k = 0; k < n; k++)
-                    hit += count_hits(b, q, (uint32_t)label[k]);
-            }
-            t = seconds(CLOCK_THREAD_CPUTIME_ID) - t;
-            b->theirs[e].recall = (double)hit / (double)(b->queries * K);
-            if ((double)b->queries / t > b->theirs[e].qps)
-                b->theirs[e].qps = (double)b->queries / t;
-        }
-    bench_hnswlib_free(h);
+    for (size_t q = 0; q < b->queries; q++) {
+        size_t n = bench_hnswlib_search(b->peer, b->q + q * b->dim, K, efs[e], label);
+
+        for (size_t k = 0; k < n; k++)
+            hit += count_hits(b, q, (uint32_t)label[k]);
+    }
+    t = seconds(CLOCK_THREAD_CPUTIME_ID) - t;
+    b->theirs[e].recall = (double)hit / (double)(b->queries * K);
+    if ((double)b->queries / t > b->theirs[e].qps)
+        b->theirs[e].qps = (double)b->queries / t;
 }
 #endif
+
+/* In turns, so that both meet what else runs on the machine. */
+static void run_searches(struct bench *b)
+{
+    memset(b->ours, 0, sizeof b->ours);
+    memset(b->theirs, 0, sizeof b->theirs);
+    for (size_t e = 0; e < EFS; e++)
+        for (int round = 0; round < 3; round++) {
+            search_ours(b, e);
+#ifdef BENCH_HNSWLIB
+            if (b->peer)
+                search_theirs(b, e);
+#endif
+        }
+}
 
 /* ---- writes: record, vector and marker in one commit, the graph behind. By processor time of the
  * writing thread, as searches are by that of theirs: what else runs on the machine does not count. ---- */
@@ -401,20 +417,6 @@ static void run_writes(struct bench *b)
 
 static void report(const struct bench *b)
 {
-    if (b->json) {
-        printf("{\"dim\":%zu,\"count\":%zu,\"form\":\"%s\",\"build\":%.0f,\"bytes\":%.0f,"
-               "\"open_s\":%.3f,\"put\":%.0f,\"idle_qps\":%.0f,\"beside\":%.3f,\"curve\":[",
-               b->dim, b->count, b->form, b->build, b->bytes, b->open_s, b->put_rate, b->idle_qps,
-               b->beside);
-        for (size_t e = 0; e < EFS; e++)
-            printf("%s[%u,%.4f,%.0f]", e ? "," : "", efs[e], b->ours[e].recall, b->ours[e].qps);
-        printf("],\"hnswlib\":{\"build\":%.0f,\"bytes\":%.0f,\"curve\":[", b->their_build,
-               b->their_bytes);
-        for (size_t e = 0; e < EFS; e++)
-            printf("%s[%u,%.4f,%.0f]", e ? "," : "", efs[e], b->theirs[e].recall, b->theirs[e].qps);
-        printf("]}}\n");
-        return;
-    }
     printf("%zu vectors of %zu dimensions, searched as %s\n", b->count, b->dim, b->form);
     printf("  ef   recall@10     qps     hnswlib recall     qps\n");
     for (size_t e = 0; e < EFS; e++)
@@ -443,17 +445,25 @@ static void report(const struct bench *b)
 static struct bench_vector_result result_of(const struct bench *b)
 {
     struct bench_vector_result r = {
-        .dim = b->dim,
-        .count = b->count,
+        .dim = (double)b->dim,
+        .count = (double)b->count,
+        .ef_construction = b->ef_construction,
+        .load = b->load,
         .build = b->build,
         .their_build = b->their_build,
         .bytes = b->bytes,
         .their_bytes = b->their_bytes,
         .open_s = b->open_s,
         .put_rate = b->put_rate,
+        .idle_qps = b->idle_qps,
         .beside = b->beside,
     };
 
+    memcpy(r.date, b->machine.date, sizeof r.date);
+    (void)snprintf(r.machine, sizeof r.machine, "%s, %u cores, %.1f GB; %s; %s; %s", b->machine.cpu,
+                   b->machine.cores, (double)b->machine.memory / 1e9, b->machine.kernel,
+                   b->machine.file_system, b->machine.compiler);
+    (void)snprintf(r.command, sizeof r.command, "%s", b->command);
     memcpy(r.form, b->form, sizeof r.form);
     memcpy(r.ef, efs, sizeof r.ef);
     memcpy(r.ours, b->ours, sizeof r.ours);
@@ -470,23 +480,49 @@ static void run_form(struct bench *b, const char *form)
     open_ours(b);
     if (!b->existing)
         build_ours(b);
-    for (size_t e = 0; e < EFS; e++)
-        b->ours[e] = search_ours(b, efs[e]);
+    run_searches(b);
     must(odb_close(b->db), "close");
     b->open_s = seconds(CLOCK_MONOTONIC);
     open_ours(b);
     b->open_s = seconds(CLOCK_MONOTONIC) - b->open_s;
     run_writes(b);
     must(odb_close(b->db), "close");
-    report(b);
+    if (b->json) {
+        struct bench_vector_result r = result_of(b);
+
+        bench_vector_put_line(stdout, &r);
+    } else {
+        report(b);
+    }
     (void)fflush(stdout);
     if (b->result_count < sizeof b->result / sizeof *b->result)
         b->result[b->result_count++] = result_of(b);
 }
 
+/* All but the directory and where the results go: what makes them what they are. */
+static void keep_vector_command(struct bench *b, int argc, char **argv)
+{
+    size_t at = (size_t)snprintf(b->command, sizeof b->command, "odb-bench-vector DIR");
+
+    for (int i = 1; i < argc && at < sizeof b->command; i++) {
+        int n = 0;
+
+        if (strcmp(argv[i], "--html") == 0)
+            i++;
+        else if (argv[i] != b->dir && strcmp(argv[i], "--json") != 0 && !strpbrk(argv[i], "\"\\\n"))
+            n = snprintf(b->command + at, sizeof b->command - at, " %s", argv[i]);
+        at += n > 0 ? (size_t)n : 0;
+    }
+}
+
 int main(int argc, char **argv)
 {
-    struct bench b = {.forms = "f32", .dim = 384, .count = 50000, .queries = 500, .threads = 1};
+    struct bench b = {.forms = "f32",
+                      .dim = 384,
+                      .count = 50000,
+                      .queries = 500,
+                      .threads = 1,
+                      .ef_construction = EF_BUILD};
 
     for (int i = 1; i < argc; i++) {
         const char *next = i + 1 < argc ? argv[i + 1] : "";
@@ -499,6 +535,8 @@ int main(int argc, char **argv)
             b.queries = strtoul(argv[++i] ? next : "", NULL, 10);
         else if (strcmp(argv[i], "--threads") == 0)
             b.threads = (uint32_t)strtoul(argv[++i] ? next : "", NULL, 10);
+        else if (strcmp(argv[i], "--ef-construction") == 0)
+            b.ef_construction = (uint32_t)strtoul(argv[++i] ? next : "", NULL, 10);
         else if (strcmp(argv[i], "--html") == 0 && argv[++i])
             b.html = next;
         else if (strcmp(argv[i], "--form") == 0 && argv[++i])
@@ -517,16 +555,21 @@ int main(int argc, char **argv)
     if (!b.dir || b.dim == 0 || b.count < 100 || b.queries == 0 || b.threads == 0) {
         fprintf(stderr,
                 "usage: odb-bench-vector DIR [--dim D] [--count N] [--form f32,f16,i8]\n"
-                "       [--queries Q] [--threads T] [--skip-hnswlib] [--json] [--html FILE]\n");
+                "       [--queries Q] [--threads T] [--skip-hnswlib] [--json] [--html FILE]\n"
+                "       [--ef-construction E] [--existing]\n");
         return 2;
     }
+    (void)mkdir(b.dir, 0777);
+    bench_machine_read(&b.machine, b.dir);
+    keep_vector_command(&b, argc, argv);
+    if (getloadavg(&b.load, 1) != 1)
+        b.load = 0;
     b.x = make_data(b.count + b.queries, b.dim);
     b.q = b.x + b.count * b.dim;
     find_truth(&b);
 #ifdef BENCH_HNSWLIB
     if (!b.skip_hnswlib)
-        run_theirs(
-            &b); /* first, while the heap is clean: its memory is what the process grows by */
+        build_theirs(&b); /* while the heap is clean: its memory is what the process grows by */
 #else
     (void)resident_bytes;
 #endif
@@ -544,6 +587,9 @@ int main(int argc, char **argv)
         if (fclose(page) != 0)
             return 1;
     }
+#ifdef BENCH_HNSWLIB
+    bench_hnswlib_free(b.peer);
+#endif
     free(b.x);
     free(b.truth);
     return 0;

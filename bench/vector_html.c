@@ -115,7 +115,7 @@ static void put_set(FILE *to, const struct bench_vector_result *r, size_t count)
     struct qps_scale s = {INFINITY, 0};
     char label[48];
 
-    (void)fprintf(to, "<h3>%zu vectors of %zu dimensions</h3>\n<p class=\"key\">", r->count,
+    (void)fprintf(to, "<h3>%.0f vectors of %.0f dimensions</h3>\n<p class=\"key\">", r->count,
                   r->dim);
     for (size_t i = 0; i < count; i++) {
         widen_scale(&s, r[i].ours);
@@ -159,7 +159,7 @@ static void put_table(FILE *to, const struct bench_vector_result *r, size_t coun
                       "<th class=\"n\">search beside a writer</th><th class=\"n\">open, s</th>"
                       "</tr>\n");
     for (size_t i = 0; i < count; i++) {
-        (void)fprintf(to, "<tr><td>%zu x %zu, %s</td>", r[i].count, r[i].dim, r[i].form);
+        (void)fprintf(to, "<tr><td>%.0f x %.0f, %s</td>", r[i].count, r[i].dim, r[i].form);
         for (int k = 0; k < 2; k++)
             put_ratio(to, bench_vector_qps_at(r[i].ours, k ? 0.99 : 0.95),
                       bench_vector_qps_at(r[i].theirs, k ? 0.99 : 0.95), "%.0f");

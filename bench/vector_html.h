@@ -13,12 +13,14 @@ struct bench_vector_point {
 
 /* One form of one set, and hnswlib on the same set (all 0: it was left out). */
 struct bench_vector_result {
+    char date[32], machine[896], command[256];
+    double load; /* the average before it began */
     char form[8];
-    size_t dim, count;
+    double dim, count, ef_construction;
     unsigned ef[BENCH_VECTOR_POINTS];
     struct bench_vector_point ours[BENCH_VECTOR_POINTS], theirs[BENCH_VECTOR_POINTS];
     double build, their_build, bytes, their_bytes; /* vectors a second; of memory, each */
-    double open_s, put_rate, beside;
+    double open_s, put_rate, idle_qps, beside;
 };
 
 /* Queries a second at this recall, between the measured points; 0: it was not reached. */
