@@ -9,6 +9,8 @@
  */
 #include "bench/report.h"
 
+#include "bench/vector_lines.h"
+
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -49,7 +51,11 @@ static void help(FILE *to)
         "  odb-bench --db=/data/try --use_existing_db --benchmarks=open,readall\n"
         "      how long recovery takes, and whether everything is there\n"
         "  odb-bench --vs=sqlite --num=100000 --benchmarks=recordput,recordget,linkring,walk3\n"
-        "      records and edges beside tables and indexes\n\n"
+        "      records and edges beside tables and indexes\n"
+        "  odb-bench-vector /data/try --form f32,i8 --json >vectors.json\n"
+        "  odb-bench --vs=rocksdb --num=1000000 --benchmarks=fillrandom --html=page.html \\\n"
+        "            --vectors=vectors.json\n"
+        "      one page with both: keys and values, and recall and speed of vectors\n\n"
         "A line of results is that of db_bench; below it stand processor seconds of the threads\n"
         "that work and of the engine's own, the most memory held, bytes on disk, bytes written\n"
         "to storage per byte of keys and values. A ratio above 1 means that the first engine did\n"
@@ -179,6 +185,7 @@ int main(int argc, char **argv)
     struct bench_plan plan;
     struct bench_report rep = {.plan = &plan};
     char why[256];
+    size_t line;
     bool ok = true;
 
     bench_settings_init(&s);
@@ -196,6 +203,16 @@ int main(int argc, char **argv)
     }
     if (!bench_settings_check(&s, why, sizeof why) || !make_plan(&plan, &s, why, sizeof why))
         return complain(why);
+    if (s.vectors[0]) {
+        rep.vectors = bench_vector_read_file(s.vectors, &rep.vector_count, &line);
+        if (!rep.vectors) {
+            (void)snprintf(why, sizeof why,
+                           "%.150s, line %zu: not what odb-bench-vector --json "
+                           "writes",
+                           s.vectors, line);
+            return complain(why);
+        }
+    }
     (void)mkdir(plan.base, 0777);
     bench_machine_read(&rep.machine, plan.base);
     keep_command(&rep, argc, argv);
@@ -211,5 +228,6 @@ int main(int argc, char **argv)
     if (!s.db[0])
         (void)rmdir(plan.base);
     free(rep.result);
+    free(rep.vectors);
     return ok && !rep.disagree ? 0 : 1;
 }

@@ -3,6 +3,7 @@
 #define BENCH_REPORT_H
 
 #include "bench/compare.h"
+#include "bench/vector_html.h"
 #include "bench/verdict.h"
 
 struct bench_report {
@@ -11,6 +12,8 @@ struct bench_report {
     char command[1024];
     struct bench_result *result; /* in the order they came */
     size_t count, cap;
+    struct bench_vector_result *vectors; /* of --vectors, for the page */
+    size_t vector_count;
     bool disagree; /* two engines found different numbers of entries */
 };
 

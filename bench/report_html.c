@@ -5,53 +5,14 @@
  *     overview   the ratios, one bar a workload
  *     workloads  for each: speed, throughput over time where it wrote, latencies where they were taken,
  *                what it cost
+ *     vectors    recall against speed (vector_html.c), where --vectors names results
  */
 #include "bench/report.h"
 
+#include "bench/html.h"
+
 #include <math.h>
 #include <stdlib.h>
-
-static const char style[] =
-    ":root{--ink:#1c2330;--soft:#5b6575;--line:#d9dee6;--paper:#fff;--panel:#f6f8fb;"
-    "--c0:#1f6feb;--c1:#d9822b;--c2:#2a9d6f;--c3:#8f5bd6;--c4:#c2415a;--c5:#0f8ea3;--c6:#7a7f1e;"
-    "--c7:#555}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e4e8ee;--soft:#9aa5b4;--line:#343c48;"
-    "--paper:#14181f;--panel:#1b212a;--c0:#5aa0ff;--c1:#f0a35a;--c2:#57c99a;--c3:#b592f0;"
-    "--c4:#ec7f93;--c5:#4fc3d6;--c6:#c0c65a;--c7:#aaa}}\n"
-    "body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);"
-    "max-width:1000px;margin:2em auto;padding:0 1.2em}\n"
-    "h1{font-size:1.7em;margin:0}h2{margin:2em 0 .4em;font-size:1.25em}"
-    "h3{margin:1.8em 0 .3em;font-size:1.05em}\n"
-    "p{margin:.5em 0}.soft{color:var(--soft)}.warn{color:var(--c4)}\n"
-    "pre{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:.7em .9em;"
-    "white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px}\n"
-    "table{border-collapse:collapse;font-size:13px;margin:.6em 0;width:100%}"
-    "th,td{text-align:left;padding:.3em .6em;border-bottom:1px solid var(--line);"
-    "vertical-align:top}\n"
-    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
-    "th{font-weight:600}th span{font-weight:400}tr.first td{background:var(--panel)}\n"
-    "svg{display:block;width:100%;height:auto;margin:.4em 0}"
-    "svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .s{fill:var(--soft);"
-    "font-size:11px}"
-    "svg .e{text-anchor:end}svg .m{text-anchor:middle}\n"
-    "svg .grid{stroke:var(--line);stroke-width:1}svg .one{stroke:var(--ink);stroke-width:1}"
-    "svg .spread{stroke:var(--ink);stroke-width:1.5}"
-    "svg path{fill:none;stroke-width:1.8}\n"
-    ".key span{display:inline-block;margin-right:1.2em}.key i{display:inline-block;width:.8em;"
-    "height:.8em;border-radius:2px;margin-right:.4em}\n";
-
-static void put_html(FILE *to, const char *text)
-{
-    for (; *text; text++) {
-        switch (*text) {
-        case '<': (void)fputs("&lt;", to); break;
-        case '>': (void)fputs("&gt;", to); break;
-        case '&': (void)fputs("&amp;", to); break;
-        case '"': (void)fputs("&quot;", to); break;
-        default: (void)fputc(*text, to);
-        }
-    }
-}
 
 static const char *engine_name(const struct bench_report *rep, uint32_t e)
 {
@@ -65,33 +26,29 @@ static void put_head(const struct bench_report *rep, FILE *to)
     const struct bench_settings *s = rep->plan->s;
     const struct bench_machine *m = &rep->machine;
 
-    (void)fprintf(to,
-                  "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                  "<meta name=\"viewport\" content=\"width=device-width\">\n"
-                  "<title>odb-bench</title>\n<style>\n%s</style></head><body>\n",
-                  style);
+    bench_html_begin(to, "odb-bench");
     (void)fputs("<h1>", to);
     for (uint32_t e = 0; e < rep->plan->engine_count; e++) {
         (void)fputs(e > 1 ? ", " : e ? " beside " : "", to);
-        put_html(to, engine_name(rep, e));
+        bench_html_text(to, engine_name(rep, e));
     }
     (void)fputs("</h1>\n<p class=\"soft\">", to);
-    put_html(to, m->date);
+    bench_html_text(to, m->date);
     (void)fputs(" &middot; ", to);
-    put_html(to, m->cpu);
+    bench_html_text(to, m->cpu);
     (void)fprintf(to, ", %u cores, %.1f GB &middot; ", m->cores, (double)m->memory / 1e9);
-    put_html(to, m->kernel);
+    bench_html_text(to, m->kernel);
     (void)fputs(" &middot; ", to);
-    put_html(to, m->file_system);
+    bench_html_text(to, m->file_system);
     (void)fputs(" &middot; ", to);
-    put_html(to, m->compiler);
+    bench_html_text(to, m->compiler);
     (void)fprintf(to,
                   "</p>\n<p>%llu keys of %llu bytes (%s, drawn %s), values of %llu bytes that "
                   "shrink to %g, threads: %llu.</p>\n<pre>",
                   (unsigned long long)s->num, (unsigned long long)s->key_size, s->key_shape,
                   s->draw, (unsigned long long)s->value_size, s->compression_ratio,
                   (unsigned long long)s->threads);
-    put_html(to, rep->command);
+    bench_html_text(to, rep->command);
     (void)fputs("</pre>\n", to);
 }
 
@@ -107,13 +64,13 @@ static void put_parity(const struct bench_report *rep, FILE *to)
         plan->engine[e]->describe(text, sizeof text, warning, sizeof warning);
         plan->engine[e]->parity(plan->s, &p[e]);
         (void)fputs("<th>", to);
-        put_html(to, plan->engine[e]->name);
+        bench_html_text(to, plan->engine[e]->name);
         (void)fputs("<br><span class=\"soft\">", to);
-        put_html(to, text);
+        bench_html_text(to, text);
         (void)fputs("</span>", to);
         if (warning[0]) {
             (void)fputs("<br><span class=\"warn\">", to);
-            put_html(to, warning);
+            bench_html_text(to, warning);
             (void)fputs("</span>", to);
         }
         (void)fputs("</th>", to);
@@ -126,7 +83,7 @@ static void put_parity(const struct bench_report *rep, FILE *to)
     (void)fputs("</th>", to);                                                                      \
     for (uint32_t e = 0; e < plan->engine_count; e++) {                                            \
         (void)fputs("<td>", to);                                                                   \
-        put_html(to, p[e].field);                                                                  \
+        bench_html_text(to, p[e].field);                                                           \
         (void)fputs("</td>", to);                                                                  \
     }                                                                                              \
     (void)fputs("</tr>\n", to);
@@ -167,12 +124,13 @@ static void put_ratio_chart(const struct bench_report *rep, FILE *to, uint32_t o
     }
     (void)fprintf(to, "<h3>%s as a ratio to %s</h3>\n", engine_name(rep, 0),
                   engine_name(rep, other));
-    (void)fprintf(to,
-                  "<svg viewBox=\"0 0 960 %u\" role=\"img\" aria-label=\"ratios\">\n"
-                  "<text class=\"s e\" x=\"%g\" y=\"14\">slower</text>"
-                  "<text class=\"s\" x=\"%g\" y=\"14\">faster</text>\n",
-                  row * ROW + 26, left + width * log_span(low, high, 1) - 8,
-                  left + width * log_span(low, high, 1) + 8);
+    (void)fprintf(
+        to,
+        "<div class=\"chart\"><svg viewBox=\"0 0 960 %u\" role=\"img\" aria-label=\"ratios\">\n"
+        "<text class=\"s e\" x=\"%g\" y=\"14\">slower</text>"
+        "<text class=\"s\" x=\"%g\" y=\"14\">faster</text>\n",
+        row * ROW + 26, left + width * log_span(low, high, 1) - 8,
+        left + width * log_span(low, high, 1) + 8);
     row = 0;
     for (uint32_t i = 0; i < plan->workload_count; i++) {
         double one = left + width * log_span(low, high, 1), y = 22 + ROW * (double)row, x;
@@ -199,7 +157,7 @@ static void put_ratio_chart(const struct bench_report *rep, FILE *to, uint32_t o
                       left + width + 14, y + 12, v[i].median, left + width + 62, y + 12, v[i].low,
                       v[i].high, pairs[i], text);
     }
-    (void)fprintf(to, "<line class=\"one\" x1=\"%g\" x2=\"%g\" y1=\"18\" y2=\"%u\"/></svg>\n",
+    (void)fprintf(to, "<line class=\"one\" x1=\"%g\" x2=\"%g\" y1=\"18\" y2=\"%u\"/></svg></div>\n",
                   left + width * log_span(low, high, 1), left + width * log_span(low, high, 1),
                   row * ROW + 24);
     free(ratio);
@@ -243,7 +201,8 @@ static void put_speed(const struct bench_report *rep, FILE *to, uint32_t step)
     if (most <= 0)
         return;
     (void)fprintf(to,
-                  "<svg viewBox=\"0 0 960 %u\" role=\"img\" aria-label=\"time an operation\">\n",
+                  "<div class=\"chart\"><svg viewBox=\"0 0 960 %u\" role=\"img\" aria-label=\"time "
+                  "an operation\">\n",
                   count * ROW + 6);
     for (uint32_t e = 0; e < count; e++) {
         double y = 4 + ROW * (double)e;
@@ -265,7 +224,7 @@ static void put_speed(const struct bench_report *rep, FILE *to, uint32_t step)
                                    : 0,
                       mid, left + width + 110, y + 12, 1e6 / mid);
     }
-    (void)fputs("</svg>\n", to);
+    (void)fputs("</svg></div>\n", to);
 }
 
 struct plot {
@@ -288,8 +247,9 @@ static double round_up(double n)
 
 static void plot_frame(const struct plot *p, const char *x_unit, const char *y_unit, double y_scale)
 {
-    (void)fprintf(p->to, "<svg viewBox=\"0 0 960 %g\" role=\"img\" aria-label=\"%s\">\n",
-                  p->top + p->height + 30, y_unit);
+    (void)fprintf(
+        p->to, "<div class=\"chart\"><svg viewBox=\"0 0 960 %g\" role=\"img\" aria-label=\"%s\">\n",
+        p->top + p->height + 30, y_unit);
     for (int i = 0; i <= 4; i++) {
         double y = p->top + p->height * (1 - i / 4.0), x = p->left + p->width * i / 4.0;
 
@@ -348,7 +308,7 @@ static void put_progress(const struct bench_report *rep, FILE *to, uint32_t step
                 (void)fputs("\"/>\n", to);
         }
     }
-    (void)fputs("</svg>\n", to);
+    (void)fputs("</svg></div>\n", to);
 }
 
 /* Latency at each percentile, all rounds together; both scales logarithmic: every step to the right is
@@ -383,7 +343,8 @@ static void put_latency(const struct bench_report *rep, FILE *to, uint32_t step)
     low = pow(10, floor(log10(low)));
     high = pow(10, ceil(log10(high)));
     (void)fprintf(to,
-                  "<p class=\"soft\">Latency (all rounds)</p>\n<svg viewBox=\"0 0 960 %g\" "
+                  "<p class=\"soft\">Latency (all rounds)</p>\n<div class=\"chart\"><svg "
+                  "viewBox=\"0 0 960 %g\" "
                   "role=\"img\" aria-label=\"latency\">\n",
                   top + height + 30);
     for (double y = low; y <= high * 1.001; y *= 10) {
@@ -411,7 +372,7 @@ static void put_latency(const struct bench_report *rep, FILE *to, uint32_t step)
         }
         (void)fputs("\"/>\n", to);
     }
-    (void)fputs("</svg>\n", to);
+    (void)fputs("</svg></div>\n", to);
     free(sum);
 }
 
@@ -537,7 +498,7 @@ bool bench_report_html(const struct bench_report *rep, FILE *to)
     put_key(rep, to);
     for (uint32_t i = 0; i < plan->workload_count; i++) {
         (void)fprintf(to, "<h3>%s <span class=\"soft\">", plan->workload[i]->name);
-        put_html(to, plan->workload[i]->help);
+        bench_html_text(to, plan->workload[i]->help);
         (void)fputs("</span></h3>\n", to);
         put_speed(rep, to, i);
         put_progress(rep, to, i);
@@ -545,6 +506,8 @@ bool bench_report_html(const struct bench_report *rep, FILE *to)
         put_costs(rep, to, i);
         put_counts(rep, to, i);
     }
-    (void)fputs("</body></html>\n", to);
+    if (rep->vector_count)
+        bench_vector_html(to, rep->vectors, rep->vector_count);
+    bench_html_end(to);
     return fflush(to) == 0 && !ferror(to);
 }

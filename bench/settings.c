@@ -105,6 +105,7 @@ static const struct flag flags[] = {
     TEXT(json, "", "file for everything measured"),
     TEXT(csv, "", "file for one line a workload, engine and pair"),
     TEXT(html, "", "file for a page with charts, readable without a network"),
+    TEXT(vectors, "", "file of odb-bench-vector --json, to be shown on that page, too"),
 };
 
 #define FLAG_COUNT (sizeof flags / sizeof flags[0])

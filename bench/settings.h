@@ -68,6 +68,7 @@ struct bench_settings {
     char json[BENCH_TEXT_MAX];
     char csv[BENCH_TEXT_MAX];
     char html[BENCH_TEXT_MAX];
+    char vectors[BENCH_TEXT_MAX];
 };
 
 /* Every field as the table says. */

@@ -7,6 +7,9 @@
 #include "bench/vector_html.h"
 
 #include <math.h>
+#include <string.h>
+
+#include "bench/html.h"
 
 #define WIDTH  900.0
 #define HEIGHT 330.0
@@ -79,7 +82,8 @@ static void put_frame(FILE *to, struct qps_scale s)
 {
     static const double recall[] = {0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999};
 
-    (void)fprintf(to, "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n", WIDTH, HEIGHT);
+    (void)fprintf(to, "<div class=\"chart\"><svg viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n", WIDTH,
+                  HEIGHT);
     for (double decade = 10; decade < 1e7; decade *= 10)
         for (int k = 1; k <= 5; k += k == 1 ? 1 : 3) {
             double qps = decade * k, y;
@@ -112,6 +116,7 @@ static int colour_of_form(const char *form)
 /* Results of one set. */
 static void put_set(FILE *to, const struct bench_vector_result *r, size_t count)
 {
+    const struct bench_vector_result *peer = r; /* any of the set: it is the same hnswlib */
     struct qps_scale s = {INFINITY, 0};
     char label[48];
 
@@ -122,8 +127,10 @@ static void put_set(FILE *to, const struct bench_vector_result *r, size_t count)
         (void)fprintf(to, "<span><i style=\"background:var(--c%d)\"></i>opendb, %s</span>",
                       colour_of_form(r[i].form), r[i].form);
     }
-    if (r->their_build > 0) {
-        widen_scale(&s, r->theirs);
+    while (peer < r + count && !(peer->theirs[0].qps > 0))
+        peer++;
+    if (peer < r + count) {
+        widen_scale(&s, peer->theirs);
         (void)fprintf(to, "<span><i style=\"background:var(--c1)\"></i>hnswlib, f32</span>");
     }
     (void)fprintf(to, "</p>\n");
@@ -132,13 +139,13 @@ static void put_set(FILE *to, const struct bench_vector_result *r, size_t count)
     s.low *= 0.9;
     s.high *= 1.1;
     put_frame(to, s);
-    if (r->their_build > 0)
-        put_curve(to, s, r->theirs, 1, r->ef, "hnswlib");
+    if (peer < r + count)
+        put_curve(to, s, peer->theirs, 1, r->ef, "hnswlib");
     for (size_t i = 0; i < count; i++) {
         (void)snprintf(label, sizeof label, "opendb %s", r[i].form);
         put_curve(to, s, r[i].ours, colour_of_form(r[i].form), r[i].ef, label);
     }
-    (void)fprintf(to, "</svg>\n");
+    (void)fprintf(to, "</svg></div>\n");
 }
 
 static void put_ratio(FILE *to, double ours, double theirs, const char *form)
@@ -175,6 +182,27 @@ static void put_table(FILE *to, const struct bench_vector_result *r, size_t coun
                   "the same m and ef_construction, in the same run.</p>\n");
 }
 
+/* When, where, how; what repeats itself is said once. */
+static void put_origin(FILE *to, const struct bench_vector_result *r, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!r[i].machine[0] || (i && strcmp(r[i].machine, r[i - 1].machine) == 0))
+            continue;
+        (void)fputs("<p class=\"soft\">", to);
+        bench_html_text(to, r[i].machine);
+        (void)fputs("</p>\n", to);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!r[i].command[0] || (i && strcmp(r[i].command, r[i - 1].command) == 0))
+            continue;
+        (void)fputs("<pre>", to);
+        bench_html_text(to, r[i].date);
+        (void)fprintf(to, ", load %.1f: ", r[i].load);
+        bench_html_text(to, r[i].command);
+        (void)fputs("</pre>\n", to);
+    }
+}
+
 void bench_vector_html(FILE *to, const struct bench_vector_result *r, size_t count)
 {
     (void)fprintf(to, "<h2>Vectors</h2>\n");
@@ -185,27 +213,12 @@ void bench_vector_html(FILE *to, const struct bench_vector_result *r, size_t cou
         put_set(to, r + from, end - from);
     }
     put_table(to, r, count);
+    put_origin(to, r, count);
 }
 
 void bench_vector_page(FILE *to, const struct bench_vector_result *r, size_t count)
 {
-    (void)fputs(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Vectors</title>"
-        "<meta name=\"viewport\" content=\"width=device-width\"><style>\n"
-        ":root{--ink:#1c2330;--soft:#5b6575;--line:#d9dee6;--paper:#fff;--c0:#1f6feb;--c1:#d9822b;"
-        "--c2:#2a9d6f;--c3:#8f5bd6}\n"
-        "body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);"
-        "max-width:1000px;margin:2em auto;padding:0 1.2em}.soft{color:var(--soft)}\n"
-        "table{border-collapse:collapse;font-size:13px;width:100%}th,td{text-align:left;"
-        "padding:.3em .6em;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right;"
-        "font-variant-numeric:tabular-nums}\n"
-        "svg{display:block;width:100%;height:auto}svg text{font:12px system-ui,sans-serif;"
-        "fill:var(--ink)}svg .s{fill:var(--soft);font-size:11px}svg .e{text-anchor:end}"
-        "svg .m{text-anchor:middle}svg .grid{stroke:var(--line);stroke-width:1}"
-        "svg path{fill:none;stroke-width:1.8}\n"
-        ".key span{margin-right:1.2em}.key i{display:inline-block;width:.8em;height:.8em;"
-        "border-radius:2px;margin-right:.4em}\n</style></head><body>\n",
-        to);
+    bench_html_begin(to, "odb-bench-vector");
     bench_vector_html(to, r, count);
-    (void)fputs("</body></html>\n", to);
+    bench_html_end(to);
 }

@@ -288,17 +288,15 @@ static size_t count_text(const char *text, const char *what)
     return n;
 }
 
-static void the_page_stands_alone(void **state)
+static void assert_stands_alone(const char *text)
 {
-    struct made *m = *state;
-    char *text = written(&m->rep, bench_report_html);
-    static const char *const pairs[] = {"svg", "table", "tr", "td", "th", "p", "h2", "h3", "pre"};
+    static const char *const pairs[] = {"svg", "table", "tr", "td",  "th",
+                                        "p",   "h2",    "h3", "pre", "div"};
 
     assert_null(strstr(text, "<script"));
     assert_null(strstr(text, "http:"));
     assert_null(strstr(text, "https:"));
     assert_null(strstr(text, "nan"));
-    assert_non_null(strstr(text, "a&quot;&lt;b&gt;\\c"));
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         char open[16], with[16], close[16];
 
@@ -308,7 +306,53 @@ static void the_page_stands_alone(void **state)
         assert_true(count_text(text, close) > 0);
         assert_int_equal(count_text(text, open) + count_text(text, with), count_text(text, close));
     }
+}
+
+static void the_page_stands_alone(void **state)
+{
+    struct made *m = *state;
+    char *text = written(&m->rep, bench_report_html);
+
+    assert_stands_alone(text);
+    assert_non_null(strstr(text, "a&quot;&lt;b&gt;\\c"));
     assert_true(count_text(text, "<rect") >= 2 * 4); /* a bar an engine and workload */
+    assert_null(strstr(text, "<h2>Vectors"));
+    free(text);
+}
+
+static void the_page_shows_vectors_when_there_are_some(void **state)
+{
+    struct made *m = *state;
+    struct bench_report with = m->rep;
+    struct bench_vector_result r[3] = {
+        {.form = "f32", .dim = 384, .count = 50000, .command = "odb-bench-vector <DIR>"},
+        {.form = "i8", .dim = 384, .count = 50000, .their_build = 10},
+        {.form = "i8", .dim = 768, .count = 50000},
+    };
+    char *text;
+
+    for (size_t i = 0; i < 3; i++)
+        for (unsigned e = 0; e < BENCH_VECTOR_POINTS; e++) {
+            r[i].ef[e] = 10 * (e + 1);
+            r[i].ours[e].recall = 0.8 + 0.03 * e;
+            r[i].ours[e].qps = 9000 - 1000 * e;
+            if (i == 1) {
+                r[i].theirs[e].recall = r[i].ours[e].recall;
+                r[i].theirs[e].qps = 4500 - 500 * e;
+            }
+        }
+    with.vectors = r;
+    with.vector_count = 3;
+    text = written(&with, bench_report_html);
+    assert_stands_alone(text);
+    assert_non_null(strstr(text, "<h3>50000 vectors of 384 dimensions"));
+    assert_non_null(strstr(text, "<h3>50000 vectors of 768 dimensions"));
+    assert_non_null(strstr(text, "opendb i8, ef 30: recall 0.8600, 7000 queries/s"));
+    /* two curves of the first set and the other's there, one of the second */
+    assert_int_equal(count_text(text, "<circle"), 4 * BENCH_VECTOR_POINTS);
+    assert_int_equal(count_text(text, "hnswlib, ef 30: recall 0.8600, 3500 queries/s"), 1);
+    assert_int_equal(count_text(text, "(2.00 x)"), 1); /* at 0.95; 0.99 is not reached */
+    assert_non_null(strstr(text, "odb-bench-vector &lt;DIR&gt;"));
     free(text);
 }
 
@@ -323,6 +367,7 @@ int main(void)
         cmocka_unit_test(the_json_is_json_and_holds_everything),
         cmocka_unit_test(the_csv_has_as_many_fields_in_every_line),
         cmocka_unit_test(the_page_stands_alone),
+        cmocka_unit_test(the_page_shows_vectors_when_there_are_some),
     };
 
     return cmocka_run_group_tests(tests, run_two_engines, free_run);
