@@ -765,6 +765,15 @@ static void submit_merge(struct lsm_tree *t)
         }
 }
 
+static void submit_flush(struct lsm_tree *t) ODB_REQUIRES(t->sched_lock);
+static void submit_flush(struct lsm_tree *t)
+{
+    if (!t->flush_queued && atomic_load_explicit(&t->pressure.waiting, memory_order_relaxed) > 0) {
+        t->flush_queued = true;
+        exec_submit(t->env->exec, &t->flush_job);
+    }
+}
+
 void tree_schedule(struct lsm_tree *t)
 {
     assert(os_mutex_held(&t->sched_lock));
@@ -776,10 +785,7 @@ void tree_schedule(struct lsm_tree *t)
     }
     if (t->failed != ODB_OK)
         return;
-    if (!t->flush_queued && atomic_load_explicit(&t->pressure.waiting, memory_order_relaxed) > 0) {
-        t->flush_queued = true;
-        exec_submit(t->env->exec, &t->flush_job);
-    }
+    submit_flush(t);
     if (may_merge(t))
         submit_merge(t);
 }
@@ -843,7 +849,7 @@ odb_status lsm_wait_room(struct lsm_tree *t)
     while (st == ODB_OK && !t->is_stopping &&
            atomic_load_explicit(&t->pressure.waiting, memory_order_relaxed) + 1 >=
                t->opt.max_buffers) {
-        tree_schedule(t);
+        submit_flush(t); /* no clean-up: its end would wake us, and we would ask for the next */
         wait_for_work(t);
         st = failure(t);
     }
@@ -863,7 +869,7 @@ odb_status lsm_flush_wait(struct lsm_tree *t)
     os_mutex_unlock(&t->view_lock);
     os_mutex_lock(&t->sched_lock);
     while (st == ODB_OK && !t->is_stopping && lsm_needed_lsn(t) < upto) {
-        tree_schedule(t);
+        submit_flush(t); /* no clean-up: its end would wake us, and we would ask for the next */
         wait_for_work(t);
         st = failure(t);
     }

@@ -554,6 +554,34 @@ static void an_iterator_outlives_the_tables_it_walks(void **state)
     world_close(&w);
 }
 
+/* A disk that takes its time: the flush starts only when the waiter has had time to misbehave. */
+static void late_is_visible(void *owner, uint64_t seq)
+{
+    (void)owner;
+    (void)seq;
+    usleep(50000);
+}
+
+/* Who waits for a flush sleeps until it is done: the clean-up jobs it could ask for meanwhile (each moves the
+ * epoch on) would wake it to ask for the next, as fast as two threads can wake each other. */
+static void who_waits_for_a_flush_keeps_nobody_busy(void **state)
+{
+    struct world w;
+    uint64_t before;
+
+    (void)state;
+    world_open(&w, 4);
+    w.env.wait_visible = late_is_visible;
+    for (int i = 0; i < 3; i++) { /* the first round starts the workers */
+        write_one(&w, "a", "1");
+        switch_memtable(&w);
+        before = atomic_load(&w.epoch.now);
+        assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+        assert_in_range(atomic_load(&w.epoch.now) - before, 0, 30);
+    }
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -561,6 +589,7 @@ int main(void)
         cmocka_unit_test(and_so_it_does_with_workers),
         cmocka_unit_test(compacting_everything_leaves_only_what_lives),
         cmocka_unit_test(an_iterator_outlives_the_tables_it_walks),
+        cmocka_unit_test(who_waits_for_a_flush_keeps_nobody_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
