@@ -18,7 +18,8 @@
  *   1. IDENTITY.new, synced, with its name           nothing, or IDENTITY.new: begins anew
  *   2. first manifest, synced, with its name         IDENTITY.new, no CURRENT: begins anew
  *   3. CURRENT, synced, renamed, with its name       IDENTITY.new and CURRENT: a whole database
- *   4. IDENTITY.new -> IDENTITY, with its name       a whole database
+ *   4. IDENTITY.new -> IDENTITY                      a whole database
+ *   5. first log segment, which makes both durable   a whole database
  *
  * So IDENTITY.new without CURRENT is the one state in which files may be thrown away that look like
  * a database; files without either mean that CURRENT was lost, and nobody may write here. A creation
@@ -278,11 +279,7 @@ odb_status identity_write_new(struct os_dir *dir, const struct identity *id)
 
 odb_status identity_settle(struct os_dir *dir)
 {
-    odb_status st = os_rename(dir, IDENTITY_NEW_NAME, IDENTITY_NAME);
-
-    if (st == ODB_OK)
-        st = os_dir_sync(dir); /* else a lost CURRENT would look like an unfinished creation */
-    return st;
+    return os_rename(dir, IDENTITY_NEW_NAME, IDENTITY_NAME);
 }
 
 odb_status identity_read(struct os_dir *dir, bool is_new, struct identity *out)

@@ -57,7 +57,7 @@ ODB_MUST_CHECK odb_status identity_make(struct os *os, struct identity *out);
 uint64_t identity_db_id(const struct identity *id);
 /* Write IDENTITY.new, durably, replacing one that was left there. */
 ODB_MUST_CHECK odb_status identity_write_new(struct os_dir *dir, const struct identity *id);
-/* IDENTITY.new becomes IDENTITY, durably: the database is complete. */
+/* IDENTITY.new becomes IDENTITY, durable with the next sync of the directory; CURRENT is durable already. */
 ODB_MUST_CHECK odb_status identity_settle(struct os_dir *dir);
 /* Read it, from IDENTITY or IDENTITY.new. ODB_CORRUPT when torn. */
 ODB_MUST_CHECK odb_status identity_read(struct os_dir *dir, bool is_new, struct identity *out);

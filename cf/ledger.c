@@ -334,7 +334,7 @@ static odb_status ledger_prepare_flush(struct cf_set *s, const struct lsm_edit *
     odb_status st = ledger_add_flushed(s, t, edit, g, &seg.lsn, &high);
 
     if (st == ODB_OK && wal_durable(s->wal) < high && !CANARY(19)) {
-        st = wal_sync(s->wal, high); /* (2) */
+        st = wal_harden(s->wal, high); /* (2) */
         if (st != ODB_OK)
             set_fail(s, st);
     }

@@ -600,6 +600,8 @@ static odb_status recover_switch(struct recovery *r)
     s->log_no = atomic_load(&s->next_file_no); /* all segments there are lie below (4) */
     s->is_log_open = false;
     st = ledger_begin(s, &nothing);
+    if (st == ODB_OK && !r->is_settled)
+        st = identity_settle(s->dir); /* the log's first segment syncs the directory */
     if (st == ODB_OK)
         st = wal_open(&log, r->end_lsn, r->next_seq, &s->wal);
     if (st == ODB_OK) {
@@ -610,8 +612,6 @@ static odb_status recover_switch(struct recovery *r)
     }
     os_mutex_unlock(&s->manifest_lock);
     manifest_group_release(&nothing);
-    if (st == ODB_OK && !r->is_settled)
-        st = identity_settle(s->dir);
     return st;
 }
 

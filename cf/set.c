@@ -30,6 +30,8 @@
 #include "cf/set_priv.h"
 
 #define SET_LOG_LINE 600
+#define SET_LITTLE                                                                                 \
+    ((uint64_t)1 << 20) /* in memory: writing it takes no longer than starting a worker */
 
 /* ---- health ---- */
 
@@ -296,6 +298,22 @@ void set_stop(struct cf_set *s)
             os_thread_yield();
 }
 
+static uint64_t set_memtable_bytes(struct cf_set *s)
+{
+    struct epoch_guard g = epoch_enter(&s->epoch);
+    struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct lsm_stats now;
+
+        lsm_stats(t->cf[i]->tree, &now);
+        bytes += now.memtable_bytes;
+    }
+    epoch_leave(g);
+    return bytes;
+}
+
 odb_status cf_close(struct cf_set *s)
 {
     char why[ERR_TEXT_MAX] = "";
@@ -309,6 +327,8 @@ odb_status cf_close(struct cf_set *s)
         return st;
     }
     if (!s->is_readonly) {
+        if (set_memtable_bytes(s) <= SET_LITTLE)
+            exec_settle(s->exec);
         if (!set_has_failed(s))
             st = set_flush_all(s, NULL);
         if (set_has_failed(s))
@@ -645,22 +665,12 @@ bool cf_work(struct cf_set *s)
 
 void set_balance_memory(struct cf_set *s)
 {
-    struct epoch_guard g;
-    struct cf_table *t;
-    uint64_t used = 0;
+    uint64_t used;
     size_t cache;
 
     if (!s->opt.memory_budget)
         return;
-    g = epoch_enter(&s->epoch);
-    t = atomic_load_explicit(&s->table, memory_order_acquire);
-    for (uint32_t i = 0; i < t->count; i++) {
-        struct lsm_stats now;
-
-        lsm_stats(t->cf[i]->tree, &now);
-        used += now.memtable_bytes;
-    }
-    epoch_leave(g);
+    used = set_memtable_bytes(s);
     cache = used < s->opt.memory_budget ? s->opt.memory_budget - (size_t)used : 0;
     if (cache > s->opt.cache_bytes)
         cache = s->opt.cache_bytes;
@@ -828,9 +838,6 @@ static void set_stats_tables(struct cf_set *s, struct cf_set_stats *out)
 
 void cf_stats(struct cf_set *s, struct cf_set_stats *out)
 {
-    struct epoch_guard g;
-    struct cf_table *t;
-
     *out = (struct cf_set_stats){.db_id = s->db_id};
     if (set_is_forked(s))
         return;
@@ -847,13 +854,5 @@ void cf_stats(struct cf_set *s, struct cf_set_stats *out)
         out->oldest_snapshot_age_ms = (os_now_ns(s->os) - s->oldest->taken_ns) / 1000000;
     }
     os_mutex_unlock(&s->snapshot_lock);
-    g = epoch_enter(&s->epoch);
-    t = atomic_load_explicit(&s->table, memory_order_acquire);
-    for (uint32_t i = 0; i < t->count; i++) {
-        struct lsm_stats now;
-
-        lsm_stats(t->cf[i]->tree, &now);
-        out->memtable_bytes += now.memtable_bytes;
-    }
-    epoch_leave(g);
+    out->memtable_bytes = set_memtable_bytes(s);
 }

@@ -27,7 +27,7 @@ struct exec {
     struct os_cond wake;
     struct exec_queue queue[2] ODB_GUARDED(lock);
     struct os_thread *worker[EXEC_THREADS_MAX] ODB_GUARDED(lock);
-    unsigned wanted; /* fixed at creation */
+    unsigned wanted ODB_GUARDED(lock);
     unsigned started ODB_GUARDED(lock);
     unsigned idle ODB_GUARDED(lock);
     unsigned low_running ODB_GUARDED(lock);
@@ -51,6 +51,15 @@ odb_status exec_new(unsigned threads, struct exec **out)
     atomic_init(&e->has_threads, threads > 0);
     *out = e;
     return ODB_OK;
+}
+
+void exec_settle(struct exec *e)
+{
+    os_mutex_lock(&e->lock);
+    e->wanted = e->started;
+    if (e->started == 0)
+        atomic_store_explicit(&e->has_threads, false, memory_order_relaxed);
+    os_mutex_unlock(&e->lock);
 }
 
 static struct exec_job *queue_pop(struct exec_queue *q)

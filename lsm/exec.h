@@ -26,6 +26,8 @@ ODB_MUST_CHECK odb_status exec_new(unsigned threads, struct exec **out);
 /* Waits for running jobs, drops queued ones without running them, joins, frees. NULL is fine. */
 void exec_free(struct exec *e);
 void exec_submit(struct exec *e, struct exec_job *job);
+/* Start no further worker from now on. Where there is none, whoever waits for work runs it. */
+void exec_settle(struct exec *e);
 /* Take a job back that nobody has begun; false when it is not in a queue (any more). */
 bool exec_withdraw(struct exec *e, struct exec_job *job);
 /* Run one queued job in this thread; false when there is none. */

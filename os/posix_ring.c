@@ -1,12 +1,13 @@
 /* os/posix_ring.c -- the file behind the commit ring: written, mapped shared, locked in memory.
  *
- *     RING.new  --zeros, fdatasync, mmap, mlock-->  rename  -->  RING
+ *     RING.new  --blocks, mmap, mlock-->  rename  -->  RING
  *
  * Stores into the map go to the kernel's page cache, where they outlive the process. The hazards of
  * a mapped file and what is done about each:
  *
- * 1. A store must never need a block, or a full disk is a SIGBUS. Every byte of a ring is written
- *    and synced before it is mapped. A ring that came here as a copy may be sparse, or on XFS share
+ * 1. A store must never need a block, or a full disk is a SIGBUS. The blocks of a ring are allocated
+ *    before it is mapped: by fallocate, where the file system is known to give real ones that a store
+ *    needs nothing more for, else by writing and syncing every byte. A ring that came here as a copy may be sparse, or on XFS share
  *    its blocks with the original: it is written over with its own content first. Copy-on-write file
  *    systems, where no block is ever safely ours, and those whose pages live elsewhere are refused.
  * 2. A store must not fault for long: the pages are locked. Where the host's limit refuses that, so
@@ -38,22 +39,27 @@ struct posix_ring {
 };
 
 #ifdef __linux__
-#define RING_FS_XFS 0x58465342U
+#define RING_FS_XFS   0x58465342U
+#define RING_FS_EXT   0xEF53U /* ext2, ext3, ext4 */
+#define RING_FS_TMPFS 0x01021994U
 
 /* File systems that overwrite in place, by the magic number of statfs(2). What is not listed
  * (btrfs, zfs, bcachefs, overlay, nfs, smb, ceph, 9p, fuse, ...) is refused. */
 static const uint32_t ring_fs_trusted[] = {
-    0xEF53U,                  /* ext2, ext3, ext4 */
-    RING_FS_XFS, 0xF2F52010U, /* f2fs: overwrites mapped pages from space it holds back */
-    0x01021994U,              /* tmpfs */
-    0x858458F6U,              /* ramfs */
-    0x3153464AU,              /* jfs */
+    RING_FS_EXT,   RING_FS_XFS,
+    0xF2F52010U,                /* f2fs: overwrites mapped pages from space it holds back */
+    RING_FS_TMPFS, 0x858458F6U, /* ramfs */
+    0x3153464AU,                /* jfs */
 };
 #endif
 
-/* ODB_OK on a file system whose mapped files can be trusted. *may_share: blocks of a file may
- * belong to another file as well. */
-static odb_status ring_check_fs(const struct os_dir *dir, bool *may_share)
+struct ring_fs {
+    bool may_share; /* blocks of a file may belong to another file as well */
+    bool allocates; /* what fallocate gives is blocks, and a store into them needs nothing more */
+};
+
+/* ODB_OK on a file system whose mapped files can be trusted. */
+static odb_status ring_check_fs(const struct os_dir *dir, struct ring_fs *out)
 {
 #ifdef __linux__
     struct statfs s;
@@ -62,14 +68,15 @@ static odb_status ring_check_fs(const struct os_dir *dir, bool *may_share)
     if (fstatfs(posix_dir_fd(dir), &s) != 0)
         return posix_error(errno, "statfs", NULL, dir->path);
     magic = (uint32_t)s.f_type;
-    *may_share = magic == RING_FS_XFS;
+    out->may_share = magic == RING_FS_XFS;
+    out->allocates = magic == RING_FS_XFS || magic == RING_FS_EXT || magic == RING_FS_TMPFS;
     for (size_t i = 0; i < sizeof ring_fs_trusted / sizeof ring_fs_trusted[0]; i++)
         if (ring_fs_trusted[i] == magic)
             return ODB_OK;
     return err_set(ODB_UNSUPPORTED, "%s: no commit ring on this kind of file system (0x%lx)",
                    dir->path, (unsigned long)magic);
 #else
-    *may_share = true;
+    *out = (struct ring_fs){.may_share = true};
     return err_set(ODB_UNSUPPORTED, "%s: no commit ring on this system", dir->path);
 #endif
 }
@@ -130,27 +137,43 @@ static odb_status ring_own_blocks(int fd, const char *name, size_t size)
     return err ? posix_error(err, "sync", NULL, name) : ODB_OK;
 }
 
+/* Give the empty file `fd` its blocks (1). Where fallocate will not, which may be for want of space,
+ * writing says why. */
+static odb_status ring_make_blocks(int fd, const struct ring_fs *fs, const struct os_dir *dir,
+                                   const char *name, size_t size)
+{
+    odb_status st;
+    int err;
+
+#ifdef __linux__
+    if (fs->allocates && fallocate(fd, 0, 0, (off_t)size) == 0)
+        return ODB_OK;
+#else
+    (void)fs;
+#endif
+    st = posix_write_zeros(fd, name, 0, size);
+    if (st != ODB_OK)
+        return st;
+    err = posix_sync_fd(fd, true); /* without it the blocks are promised, not there */
+    return err ? posix_error(err, "sync", dir->path, name) : ODB_OK;
+}
+
 /* Make a new ring under another name and put it in place once it is whole and mapped. */
-static odb_status ring_create(struct posix_ring *r, struct os_dir *dir, const char *name,
-                              size_t size)
+static odb_status ring_create(struct posix_ring *r, struct os_dir *dir, const struct ring_fs *fs,
+                              const char *name, size_t size)
 {
     char fresh[300]; /* a name has at most 255 bytes (os.c, 1) */
     odb_status st;
-    int fd, err;
+    int fd;
 
     (void)snprintf(fresh, sizeof fresh, "%s.new", name);
     (void)unlinkat(posix_dir_fd(dir), fresh, 0); /* of a try that a crash cut short */
     fd = posix_open_at(dir, fresh, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0)
         return posix_error(errno, "create", dir->path, fresh);
-    st = posix_write_zeros(fd, fresh, 0, size);
+    st = ring_make_blocks(fd, fs, dir, fresh, size);
     if (st != ODB_OK)
         goto done;
-    err = posix_sync_fd(fd, true); /* without it the blocks are promised, not there: see 1 */
-    if (err) {
-        st = posix_error(err, "sync", dir->path, fresh);
-        goto done;
-    }
     st = ring_map(r, fd, name, size);
     if (st != ODB_OK)
         goto done;
@@ -167,26 +190,26 @@ odb_status posix_ring_open(struct os_dir *dir, const char *name, size_t size, st
 {
     struct posix_ring *r = mem_zalloc(1, sizeof *r);
     uint64_t has_size = 0, blocks = 0;
-    bool may_share = false;
+    struct ring_fs fs = {0};
     odb_status st;
     int fd = -1;
 
     if (!r)
         return err_set(ODB_NOMEM, "no memory to open %s", name);
     r->base.os = dir->os;
-    st = ring_check_fs(dir, &may_share);
+    st = ring_check_fs(dir, &fs);
     if (st == ODB_OK)
         st = posix_check_limit(name, size);
     if (st != ODB_OK)
         goto done;
     st = posix_open_regular(dir, name, O_RDWR, &fd, &has_size, &blocks);
     if (st == ODB_ABSENT || (st == ODB_OK && has_size != size)) {
-        st = ring_create(r, dir, name, size);
+        st = ring_create(r, dir, &fs, name, size);
         goto done;
     }
     if (st != ODB_OK)
         goto done;
-    if (may_share || blocks * 512 < size) {
+    if (fs.may_share || blocks * 512 < size) {
         st = ring_own_blocks(fd, name, size);
         if (st != ODB_OK)
             goto done;

@@ -9,7 +9,8 @@
  *    included. So a segment that is missing, or has records but no header, was lost to damage and
  *    not to a crash (P9).
  * 2. A name with the suffix .log appears over synced bytes: a block of zeros, where the header will
- *    lie, and a first step of space. What a crash leaves of a spare can be told from a segment.
+ *    lie, and a first step of space. What a crash leaves of a spare can be told from a segment. The
+ *    first segment of a life has no predecessor to wait for and comes with its header.
  * 3. The header names the segment before, its end and its last check. A segment gets its successor
  *    only when drained to its end, and takes no record afterwards: the appender has sealed it, and
  *    the seal is broken by the roll alone.
@@ -37,10 +38,11 @@
 
 /* ---- the next segment ---- */
 
-/* Make an empty segment: zeros, durable, under its final name. Takes no lock. */
-static odb_status roll_create(struct wal *w, uint64_t file_no, uint64_t room, struct os_file **out)
+/* Make an empty segment that begins with the block `head`, a header or zeros; durable, under its final
+ * name. Takes no lock. */
+static odb_status roll_create(struct wal *w, uint64_t file_no, const uint8_t *head, uint64_t room,
+                              struct os_file **out)
 {
-    uint8_t zeros[WAL_SEGMENT_HEADER] = {0}; /* not static: the library would carry them */
     char name[WAL_NAME_MAX];
     struct os_file *f = NULL;
     bool is_named = false;
@@ -53,7 +55,7 @@ static odb_status roll_create(struct wal *w, uint64_t file_no, uint64_t room, st
     st = os_open(w->dir, WAL_SPARE_NAME, OS_WRITE | OS_CREATE, &f);
     if (st != ODB_OK)
         return st;
-    st = os_write(f, 0, zeros, sizeof zeros);
+    st = os_write(f, 0, head, WAL_SEGMENT_HEADER);
     if (st == ODB_OK)
         st = os_reserve(f, WAL_SEGMENT_HEADER, room + WAL_PAGE,
                         atomic_load_explicit(&w->sync_seen, memory_order_relaxed));
@@ -90,25 +92,30 @@ done:
     return st;
 }
 
-/* Write the header of `file_no` and make it durable. */
-static odb_status roll_write_header(struct wal *w, struct os_file *f, struct wal_header *h)
+/* Complete `h`, with a new salt, and put it into `block`. */
+static odb_status roll_head(struct wal *w, struct wal_header *h, uint8_t block[WAL_SEGMENT_HEADER])
 {
     uint8_t salt[8];
-    uint8_t *block;
     odb_status st = os_random(w->os, salt, sizeof salt);
 
     if (st != ODB_OK)
         return st;
-    block = mem_alloc(WAL_SEGMENT_HEADER);
-    if (block == NULL)
-        return err_set(ODB_NOMEM, "no memory for a log segment");
     h->db_id = w->db_id;
     h->salt = get_u64(salt); /* the same bytes, the same salt, on every machine */
     wal_header_encode(block, h);
-    st = os_write(f, 0, block, WAL_SEGMENT_HEADER);
+    return ODB_OK;
+}
+
+/* Write the header of `file_no` and make it durable. */
+static odb_status roll_write_header(struct wal *w, struct os_file *f, struct wal_header *h)
+{
+    uint8_t block[WAL_SEGMENT_HEADER];
+    odb_status st = roll_head(w, h, block);
+
+    if (st == ODB_OK)
+        st = os_write(f, 0, block, sizeof block);
     if (st == ODB_OK)
         st = os_sync(f); /* else records could outlive the salt that proves them (1) */
-    mem_free(block);
     return st;
 }
 
@@ -133,23 +140,16 @@ odb_status wal_first_segment(struct wal *w, uint64_t first_lsn, uint64_t next_se
 {
     struct wal_header h = {.first_lsn = first_lsn, .next_seq = next_seq};
     uint64_t room = roll_first_room(w);
+    uint8_t head[WAL_SEGMENT_HEADER];
     struct os_file *f = NULL;
     odb_status st;
 
     h.file_no = w->new_file_no(w->owner);
-    st = roll_create(w, h.file_no, room, &f);
+    st = roll_head(w, &h, head);
+    if (st == ODB_OK)
+        st = roll_create(w, h.file_no, head, room, &f); /* syncs the header with the space */
     if (st != ODB_OK)
         return st;
-    st = roll_write_header(w, f, &h);
-    if (st != ODB_OK) {
-        char name[WAL_NAME_MAX], why[ERR_TEXT_MAX];
-
-        err_save(why);
-        os_close(f);
-        wal_segment_name(name, h.file_no);
-        err_ignore(os_remove(w->dir, name)); /* one without records does no harm */
-        return err_restore(st, why);
-    }
     w->step = ROLL_STEP_FIRST;
     w->last_seq = next_seq;
     atomic_store_explicit(&w->end, first_lsn, memory_order_relaxed);
@@ -164,6 +164,7 @@ odb_status wal_first_segment(struct wal *w, uint64_t first_lsn, uint64_t next_se
 /* Have a spare segment. Lock held at call and return, open in between. */
 static odb_status roll_make_spare(struct wal *w) ODB_REQUIRES(w->lock)
 {
+    const uint8_t zeros[WAL_SEGMENT_HEADER] = {0}; /* not static: the library would carry them */
     uint64_t room = roll_first_room(w), no;
     struct os_file *f = NULL;
     odb_status st;
@@ -175,7 +176,7 @@ static odb_status roll_make_spare(struct wal *w) ODB_REQUIRES(w->lock)
     w->is_preparing = true;
     os_mutex_unlock(&w->lock);
     no = w->new_file_no(w->owner);
-    st = roll_create(w, no, room, &f);
+    st = roll_create(w, no, zeros, room, &f);
     os_mutex_lock(&w->lock);
     w->is_preparing = false;
     os_cond_broadcast(&w->changed);

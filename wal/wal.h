@@ -87,6 +87,9 @@ ODB_MUST_CHECK odb_status wal_drain(struct wal *w);
 /* Return once everything below `lsn` is durable (group commit: one fdatasync serves all who wait).
  * ODB_UNKNOWN after a failed write or sync, for ever (P6). */
 ODB_MUST_CHECK odb_status wal_sync(struct wal *w, uint64_t lsn);
+/* The same for the engine's own sake. It says nothing about what users will ask for, so that space is not
+ * written full of zeros for it (roll.c, 5). */
+ODB_MUST_CHECK odb_status wal_harden(struct wal *w, uint64_t lsn);
 
 /* Whether the next segment should be made now, ahead of need, and doing so: for a background job, as
  * it creates and syncs a file. Nobody has to; wal_make_room does it otherwise, with everyone

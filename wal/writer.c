@@ -325,10 +325,15 @@ ODB_COLD static odb_status sync_lead(struct wal *w) ODB_REQUIRES(w->lock)
 
 odb_status wal_sync(struct wal *w, uint64_t lsn)
 {
-    odb_status st = ODB_OK;
-
     if (!atomic_load_explicit(&w->sync_seen, memory_order_relaxed))
         atomic_store_explicit(&w->sync_seen, true, memory_order_relaxed);
+    return wal_harden(w, lsn);
+}
+
+odb_status wal_harden(struct wal *w, uint64_t lsn)
+{
+    odb_status st = ODB_OK;
+
     if (lsn <= atomic_load_explicit(&w->durable, memory_order_acquire))
         return ODB_OK;
     os_mutex_lock(&w->lock);
@@ -420,8 +425,8 @@ odb_status wal_close(struct wal *w)
         uint64_t end = atomic_load_explicit(&w->drained, memory_order_relaxed);
 
         st = os_truncate(w->file, wal_offset(w->first_lsn, end));
-        /* a reader of the closed log then finds it all, and nothing behind it */
-        if (st == ODB_OK)
+        /* a reader of the closed log then finds it all; space behind it misleads nobody */
+        if (st == ODB_OK && end > atomic_load_explicit(&w->durable, memory_order_relaxed))
             st = sync_segments(w, end);
     }
     os_mutex_unlock(&w->lock);
