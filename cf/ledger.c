@@ -393,12 +393,60 @@ odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)
     return st;
 }
 
+/* Whether everything is in tables, and the log's present segment worth leaving. Under commit_lock. */
+static bool ledger_may_leave(struct cf_set *s, const struct cf_table *t)
+    ODB_REQUIRES(s->commit_lock)
+{
+    uint64_t end = wal_end(s->wal);
+    bool may = wal_may_leave(s->wal) && atomic_load(&s->published) == s->next_ticket;
+
+    for (uint32_t i = 0; may && i < t->count; i++)
+        if (!t->cf[i]->is_gone) {
+            lsm_note_idle(t->cf[i]->tree, end);
+            may = lsm_needed_lsn(t->cf[i]->tree) >= end;
+        }
+    return may;
+}
+
+/* When nothing in the present segment is needed any more, go on in a new one and say so, so that the old
+ * one can go. Failing is no harm: the log then goes on as it would have. Under manifest_lock. */
+static void ledger_leave_segment(struct cf_set *s, const struct cf_table *t)
+{
+    static const struct lsm_edit nobody = {.family = UINT32_MAX};
+    struct manifest_group g = {0};
+    uint64_t log_no = s->log_no;
+    bool may, is_unclear;
+    odb_status st;
+
+    for (int pass = 0; pass < 2;
+         pass++) { /* with a successor at hand, leaving cannot refuse a commit */
+        os_mutex_lock(&s->commit_lock);
+        may = !set_has_failed(s) && ledger_may_leave(s, t);
+        if (may && pass == 1)
+            wal_leave(s->wal);
+        os_mutex_unlock(&s->commit_lock);
+        if (!may || (pass == 0 && wal_prepare(s->wal) != ODB_OK))
+            return;
+    }
+    st = wal_make_room(s->wal, 0);
+    if (st == ODB_OK)
+        st = ledger_prepare_flush(s, &nobody, &g);
+    if (st == ODB_OK)
+        st = ledger_write(s, &g, &is_unclear);
+    if (st == ODB_OK)
+        ledger_flush_done(s);
+    else
+        s->log_no = log_no;
+    manifest_group_release(&g);
+}
+
 /* After a flush: let go of log, share out memory again. */
 void ledger_flushed(void *set)
 {
     struct cf_set *s = set;
 
     os_mutex_lock(&s->manifest_lock);
+    ledger_leave_segment(s, atomic_load_explicit(&s->table, memory_order_acquire));
     if (wal_forget(s->wal, s->log_no) != ODB_OK)
         set_note(s, "an old log segment could not be removed: %s", odb_error_text());
     os_mutex_unlock(&s->manifest_lock);

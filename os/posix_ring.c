@@ -7,9 +7,10 @@
  *
  * 1. A store must never need a block, or a full disk is a SIGBUS. The blocks of a ring are allocated
  *    before it is mapped: by fallocate, where the file system is known to give real ones that a store
- *    needs nothing more for, else by writing and syncing every byte. A ring that came here as a copy may be sparse, or on XFS share
- *    its blocks with the original: it is written over with its own content first. Copy-on-write file
- *    systems, where no block is ever safely ours, and those whose pages live elsewhere are refused.
+ *    needs nothing more for, else by writing and syncing every byte. A ring that came here as a copy
+ *    may be sparse, or on XFS share its blocks with the original: it is written over with its own
+ *    content first. Copy-on-write file systems, where no block is ever safely ours, and those whose
+ *    pages live elsewhere are refused.
  * 2. A store must not fault for long: the pages are locked. Where the host's limit refuses that, so
  *    do we, rather than take stalls inside a commit.
  * 3. A forked child must not scribble: the map is not inherited.

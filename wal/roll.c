@@ -35,6 +35,7 @@
 #define ROLL_STEP_FIRST   ((uint64_t)256 << 10)
 #define ROLL_STEP_MAX     ((uint64_t)8 << 20)
 #define ROLL_STEP_WRITTEN ((uint64_t)1 << 20)
+#define ROLL_WORTH        16 /* th of a segment: so much is worth leaving behind */
 
 /* ---- the next segment ---- */
 
@@ -372,6 +373,19 @@ void wal_segments(struct wal *w,
     if (more)
         (void)each(arg, w->file_no, w->first_lsn, wal_end(w));
     os_mutex_unlock(&w->lock);
+}
+
+bool wal_may_leave(const struct wal *w)
+{
+    return !atomic_load_explicit(&w->is_sealed, memory_order_acquire) &&
+           !atomic_load_explicit(&w->has_failed, memory_order_relaxed) &&
+           atomic_load_explicit(&w->end, memory_order_relaxed) - w->first_lsn >=
+               w->segment_size / ROLL_WORTH;
+}
+
+void wal_leave(struct wal *w)
+{
+    atomic_store_explicit(&w->is_sealed, true, memory_order_release);
 }
 
 odb_status wal_forget(struct wal *w, uint64_t file_no)

@@ -108,6 +108,11 @@ void wal_segments(struct wal *w,
 /* Remove the closed segments numbered below `file_no`: a durable manifest says that the log begins with
  * that one (C3). By number, for where it ends another segment may begin, and be named. */
 ODB_MUST_CHECK odb_status wal_forget(struct wal *w, uint64_t file_no);
+/* Whether the present segment holds so much that leaving it is worth a new one, should none of it be
+ * needed. Under the commit lock, as wal_leave. */
+bool wal_may_leave(const struct wal *w);
+/* The present segment takes no more: the next wal_make_room rolls, or the next append asks for it. */
+void wal_leave(struct wal *w);
 /* Bytes of all segments still kept. */
 uint64_t wal_bytes(const struct wal *w);
 

@@ -579,6 +579,61 @@ static void an_idle_family_does_not_keep_the_log(void **state)
     assert_int_equal(cf_close(s), ODB_OK);
 }
 
+static void put_many(struct cf_set *s, struct cf *f, const char *value, int from, int to)
+{
+    for (int i = from; i < to; i++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof key, "k%05d", i);
+        assert_int_equal(cf_put(s, f, odb_s(key), odb_s(value), NULL), ODB_OK);
+    }
+}
+
+/* Everything is in tables: the log takes the space of one empty segment. A little log stays, being worth
+ * less than a new segment; so does a segment of which another family needs something. */
+static void a_flush_leaves_a_log_that_nobody_needs(void **state)
+{
+    char value[101];
+    struct cf_set_stats st;
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default"), *other;
+    struct os *image;
+
+    (void)state;
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    assert_int_equal(cf_create(s, "other", NULL, &other), ODB_OK);
+    put_many(s, f, value, 0, 10);
+    assert_int_equal(cf_flush(s, f), ODB_OK);
+    cf_stats(s, &st);
+    assert_int_equal(st.log_files, 1);
+    assert_true(st.log_bytes > 4096 + 1000);
+    put_many(s, f, value, 10, 60);
+    assert_int_equal(cf_put(s, other, odb_s("k"), odb_s("needed"), NULL), ODB_OK);
+    assert_int_equal(cf_flush(s, f), ODB_OK);
+    cf_stats(s, &st);
+    assert_true(st.log_bytes > 4096 + 6000);
+    assert_int_equal(cf_flush(s, other), ODB_OK);
+    cf_stats(s, &st);
+    assert_int_equal(st.log_files, 1);
+    assert_in_range(st.log_bytes, 4096, 4096 + 1000);
+    put_many(s, f, "new", 50, 70); /* and the log goes on */
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    opt.os = image;
+    s = must_open();
+    cf_stats(s, &st);
+    assert_in_range(st.recovered_records, 20, 22);
+    f = must_find(s, "default");
+    must_have(s, f, "k00000", value);
+    must_have(s, f, "k00049", value);
+    must_have(s, f, "k00050", "new");
+    must_have(s, f, "k00069", "new");
+    must_have(s, must_find(s, "other"), "k", "needed");
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(image);
+}
+
 static void memory_stays_within_its_budget(void **state)
 {
     struct cf_set_stats st;
@@ -1342,6 +1397,7 @@ int main(void)
         T(large_values_and_batches_fit),
         T(without_waiting_a_write_is_told_to_come_again),
         T(an_idle_family_does_not_keep_the_log),
+        T(a_flush_leaves_a_log_that_nobody_needs),
         T(memory_stays_within_its_budget),
         T(snapshots_read_the_past),
         T(many_keys_are_read_at_once),
