@@ -138,8 +138,7 @@ static odb_status ring_own_blocks(int fd, const char *name, size_t size)
     return err ? posix_error(err, "sync", NULL, name) : ODB_OK;
 }
 
-/* Give the empty file `fd` its blocks (1). Where fallocate will not, which may be for want of space,
- * writing says why. */
+/* Give the empty file `fd` its blocks (1). */
 static odb_status ring_make_blocks(int fd, const struct ring_fs *fs, const struct os_dir *dir,
                                    const char *name, size_t size)
 {
@@ -147,8 +146,13 @@ static odb_status ring_make_blocks(int fd, const struct ring_fs *fs, const struc
     int err;
 
 #ifdef __linux__
-    if (fs->allocates && fallocate(fd, 0, 0, (off_t)size) == 0)
+    do
+        err = fs->allocates ? fallocate(fd, 0, 0, (off_t)size) : -1;
+    while (fs->allocates && err != 0 && errno == EINTR);
+    if (err == 0)
         return ODB_OK;
+    if (fs->allocates && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+        return posix_error(errno, "reserve space in", dir->path, name);
 #else
     (void)fs;
 #endif
