@@ -277,10 +277,10 @@ static void ledger_note_idle(struct cf_set *s, const struct cf_table *t)
 }
 
 /* Fill in flushed_next of every family and add what moved to the group; *low and *high are the least
- * and the greatest of them. */
-static odb_status ledger_add_flushed(struct cf_set *s, const struct cf_table *t,
-                                     const struct lsm_edit *edit, struct manifest_group *g,
-                                     uint64_t *low, uint64_t *high)
+ * and the greatest of them. `family`, if there is one of that id, is in the group up to `flushed`. */
+static odb_status ledger_add_flushed(struct cf_set *s, const struct cf_table *t, uint32_t family,
+                                     uint64_t flushed, struct manifest_group *g, uint64_t *low,
+                                     uint64_t *high)
 {
     odb_status st = ODB_OK;
 
@@ -289,12 +289,12 @@ static odb_status ledger_add_flushed(struct cf_set *s, const struct cf_table *t,
     *high = 0;
     for (uint32_t i = 0; st == ODB_OK && i < t->count; i++) {
         struct cf *f = t->cf[i];
-        uint64_t lsn = f->id == edit->family ? edit->flushed_lsn : lsm_needed_lsn(f->tree);
+        uint64_t lsn = f->id == family ? flushed : lsm_needed_lsn(f->tree);
 
         if (f->is_gone)
             continue;
         f->flushed_next = lsn > f->flushed_lsn && lsn != UINT64_MAX ? lsn : f->flushed_lsn;
-        if (f->id != edit->family && f->flushed_next > f->flushed_lsn) {
+        if (f->id != family && f->flushed_next > f->flushed_lsn) {
             struct lsm_edit idle = {
                 .family = f->id, .has_flushed = true, .flushed_lsn = f->flushed_next};
 
@@ -325,13 +325,13 @@ static bool ledger_find_segment(void *arg, uint64_t file_no, uint64_t first_lsn,
 }
 
 /* A flush: what the log no longer needs to hold. */
-static odb_status ledger_prepare_flush(struct cf_set *s, const struct lsm_edit *edit,
+static odb_status ledger_prepare_flush(struct cf_set *s, uint32_t family, uint64_t flushed,
                                        struct manifest_group *g)
 {
     struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
     struct ledger_segment seg = {.no = 0};
     uint64_t high;
-    odb_status st = ledger_add_flushed(s, t, edit, g, &seg.lsn, &high);
+    odb_status st = ledger_add_flushed(s, t, family, flushed, g, &seg.lsn, &high);
 
     if (st == ODB_OK && wal_durable(s->wal) < high && !CANARY(19)) {
         st = wal_harden(s->wal, high); /* (2) */
@@ -346,13 +346,25 @@ static odb_status ledger_prepare_flush(struct cf_set *s, const struct lsm_edit *
     return ODB_OK;
 }
 
-static void ledger_flush_done(struct cf_set *s)
+/* Write `g` and what the log no longer needs to hold. Under manifest_lock. */
+static odb_status ledger_write_flush(struct cf_set *s, uint32_t family, uint64_t flushed,
+                                     struct manifest_group *g)
 {
     struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
+    uint64_t log_no = s->log_no;
+    bool is_unclear; /* no matter: tables and log are there for both outcomes */
+    odb_status st = ledger_prepare_flush(s, family, flushed, g);
 
+    if (st == ODB_OK)
+        st = ledger_write(s, g, &is_unclear);
+    if (st != ODB_OK) {
+        s->log_no = log_no; /* the next change must not let go of log on behalf of this one */
+        return st;
+    }
     for (uint32_t i = 0; i < t->count; i++)
         if (!t->cf[i]->is_gone)
             t->cf[i]->flushed_lsn = t->cf[i]->flushed_next;
+    return ODB_OK;
 }
 
 odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)(void *arg),
@@ -361,14 +373,12 @@ odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)
     struct cf_set *s = set;
     struct manifest_group g = {0};
     struct epoch_guard e;
-    uint64_t log_no;
     struct cf *f;
-    bool is_unclear; /* no matter: tables and log are there for both outcomes */
+    bool is_unclear; /* no matter: the tables are there for both outcomes */
     odb_status st;
 
     os_mutex_lock(&s->manifest_lock);
     e = epoch_enter(&s->epoch);
-    log_no = s->log_no;
     f = set_table_find(atomic_load_explicit(&s->table, memory_order_acquire), edit->family);
     if (!f || f->is_gone)
         st = err_set(ODB_CANCELLED, "the column family was dropped");
@@ -376,17 +386,11 @@ odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)
         st = set_refuse(s);
     else
         st = manifest_add_edit(&g, edit);
-    if (st == ODB_OK && edit->has_flushed)
-        st = ledger_prepare_flush(s, edit, &g);
     if (st == ODB_OK)
-        st = ledger_write(s, &g, &is_unclear);
-    if (st == ODB_OK) {
-        if (edit->has_flushed)
-            ledger_flush_done(s);
+        st = edit->has_flushed ? ledger_write_flush(s, edit->family, edit->flushed_lsn, &g)
+                               : ledger_write(s, &g, &is_unclear);
+    if (st == ODB_OK)
         apply(arg);
-    } else {
-        s->log_no = log_no; /* the next change must not let go of log on behalf of this one */
-    }
     epoch_leave(e);
     os_mutex_unlock(&s->manifest_lock);
     manifest_group_release(&g);
@@ -412,14 +416,11 @@ static bool ledger_may_leave(struct cf_set *s, const struct cf_table *t)
  * one can go. Failing is no harm: the log then goes on as it would have. Under manifest_lock. */
 static void ledger_leave_segment(struct cf_set *s, const struct cf_table *t)
 {
-    static const struct lsm_edit nobody = {.family = UINT32_MAX};
     struct manifest_group g = {0};
-    uint64_t log_no = s->log_no;
-    bool may, is_unclear;
-    odb_status st;
+    bool may;
 
-    for (int pass = 0; pass < 2;
-         pass++) { /* with a successor at hand, leaving cannot refuse a commit */
+    /* twice: with a successor at hand, leaving cannot refuse a commit */
+    for (int pass = 0; pass < 2; pass++) {
         os_mutex_lock(&s->commit_lock);
         may = !set_has_failed(s) && ledger_may_leave(s, t);
         if (may && pass == 1)
@@ -428,15 +429,8 @@ static void ledger_leave_segment(struct cf_set *s, const struct cf_table *t)
         if (!may || (pass == 0 && wal_prepare(s->wal) != ODB_OK))
             return;
     }
-    st = wal_make_room(s->wal, 0);
-    if (st == ODB_OK)
-        st = ledger_prepare_flush(s, &nobody, &g);
-    if (st == ODB_OK)
-        st = ledger_write(s, &g, &is_unclear);
-    if (st == ODB_OK)
-        ledger_flush_done(s);
-    else
-        s->log_no = log_no;
+    if (wal_make_room(s->wal, 0) == ODB_OK)
+        err_ignore(ledger_write_flush(s, UINT32_MAX, 0, &g));
     manifest_group_release(&g);
 }
 

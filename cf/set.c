@@ -30,8 +30,7 @@
 #include "cf/set_priv.h"
 
 #define SET_LOG_LINE 600
-#define SET_LITTLE                                                                                 \
-    ((uint64_t)1 << 20) /* in memory: writing it takes no longer than starting a worker */
+#define SET_LITTLE   ((uint64_t)1 << 20) /* writing it takes no longer than starting a worker */
 
 /* ---- health ---- */
 

@@ -29,13 +29,13 @@ static void smooth(_Atomic uint64_t *to, uint64_t sample)
     atomic_store_explicit(to, old ? (old * 3 + sample) / 4 : sample, memory_order_relaxed);
 }
 
-void pressure_note_flush(struct lsm_tree *t, uint64_t bytes, uint64_t ns)
+ODB_COLD void pressure_note_flush(struct lsm_tree *t, uint64_t bytes, uint64_t ns)
 {
     if (bytes)
         smooth(&t->pressure.flush_ps_per_byte, ns * 1000 / bytes);
 }
 
-void pressure_note_merge(struct lsm_tree *t, uint64_t bytes, uint64_t ns)
+ODB_COLD void pressure_note_merge(struct lsm_tree *t, uint64_t bytes, uint64_t ns)
 {
     if (bytes)
         smooth(&t->pressure.merge_ps_per_byte, ns * 1000 / bytes);
@@ -43,7 +43,7 @@ void pressure_note_merge(struct lsm_tree *t, uint64_t bytes, uint64_t ns)
 
 /* Per mille of the price to charge: 0 below `from`, 1000 at `to`, rising by the square beyond the
  * start so that the first delays are small. */
-static uint64_t charge(uint64_t level, uint64_t from, uint64_t to)
+ODB_COLD static uint64_t charge(uint64_t level, uint64_t from, uint64_t to)
 {
     uint64_t x;
 

@@ -40,18 +40,18 @@ struct posix_ring {
 };
 
 #ifdef __linux__
-#define RING_FS_XFS   0x58465342U
-#define RING_FS_EXT   0xEF53U /* ext2, ext3, ext4 */
-#define RING_FS_TMPFS 0x01021994U
+#define RING_FS_XFS 0x58465342U
 
 /* File systems that overwrite in place, by the magic number of statfs(2). What is not listed
  * (btrfs, zfs, bcachefs, overlay, nfs, smb, ceph, 9p, fuse, ...) is refused. */
 static const uint32_t ring_fs_trusted[] = {
-    RING_FS_EXT,   RING_FS_XFS,
-    0xF2F52010U,                /* f2fs: overwrites mapped pages from space it holds back */
-    RING_FS_TMPFS, 0x858458F6U, /* ramfs */
-    0x3153464AU,                /* jfs */
+    0xEF53U,                  /* ext2, ext3, ext4 */
+    RING_FS_XFS, 0x01021994U, /* tmpfs */
+    0xF2F52010U,              /* f2fs: overwrites mapped pages from space it holds back */
+    0x858458F6U,              /* ramfs */
+    0x3153464AU,              /* jfs */
 };
+#define RING_FS_ALLOCATING 3 /* so many of them, the first, are ring_fs.allocates */
 #endif
 
 struct ring_fs {
@@ -70,10 +70,11 @@ static odb_status ring_check_fs(const struct os_dir *dir, struct ring_fs *out)
         return posix_error(errno, "statfs", NULL, dir->path);
     magic = (uint32_t)s.f_type;
     out->may_share = magic == RING_FS_XFS;
-    out->allocates = magic == RING_FS_XFS || magic == RING_FS_EXT || magic == RING_FS_TMPFS;
     for (size_t i = 0; i < sizeof ring_fs_trusted / sizeof ring_fs_trusted[0]; i++)
-        if (ring_fs_trusted[i] == magic)
+        if (ring_fs_trusted[i] == magic) {
+            out->allocates = i < RING_FS_ALLOCATING;
             return ODB_OK;
+        }
     return err_set(ODB_UNSUPPORTED, "%s: no commit ring on this kind of file system (0x%lx)",
                    dir->path, (unsigned long)magic);
 #else
@@ -86,27 +87,29 @@ static odb_status ring_check_fs(const struct os_dir *dir, struct ring_fs *out)
 static odb_status ring_map(struct posix_ring *r, int fd, const char *name, size_t size)
 {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    odb_status st = ODB_OK;
 
     if (p == MAP_FAILED)
         return err_set(ODB_UNSUPPORTED, "map %s: %s", name, strerror(errno));
-    if (mlock(p, size) != 0) {
-        odb_status st = err_set(ODB_UNSUPPORTED,
-                                "lock %zu bytes of %s in memory: %s (see "
-                                "'ulimit -l')",
-                                size, name, strerror(errno));
-        (void)munmap(p, size);
-        return st;
-    }
+    if (mlock(p, size) != 0)
+        st = err_set(ODB_UNSUPPORTED, "lock %zu bytes of %s in memory: %s (see 'ulimit -l')", size,
+                     name, strerror(errno));
 #ifdef MADV_DONTFORK
-    if (madvise(p, size, MADV_DONTFORK) != 0) {
-        odb_status st =
-            err_set(ODB_UNSUPPORTED, "keep %s from children: %s", name, strerror(errno));
-        (void)munmap(p, size);
-        return st;
-    }
+    else if (madvise(p, size, MADV_DONTFORK) != 0)
+        st = err_set(ODB_UNSUPPORTED, "keep %s from children: %s", name, strerror(errno));
 #endif
-    r->base.view = (struct os_ring_view){p, size, NULL};
-    return ODB_OK;
+    if (st == ODB_OK)
+        r->base.view = (struct os_ring_view){p, size, NULL};
+    else
+        (void)munmap(p, size);
+    return st;
+}
+
+static odb_status ring_sync(int fd, const char *name)
+{
+    int err = posix_sync_fd(fd, true);
+
+    return err ? posix_error(err, "sync", NULL, name) : ODB_OK;
 }
 
 /* Write the file over with what it holds, so that every block exists and is its own. */
@@ -114,7 +117,6 @@ static odb_status ring_own_blocks(int fd, const char *name, size_t size)
 {
     uint8_t *copy = mem_alloc(RING_COPY_LEN);
     odb_status st = ODB_OK;
-    int err;
 
     if (!copy)
         return err_set(ODB_NOMEM, "no memory to open %s", name);
@@ -132,35 +134,31 @@ static odb_status ring_own_blocks(int fd, const char *name, size_t size)
         off += (size_t)n;
     }
     mem_free(copy);
-    if (st != ODB_OK)
-        return st;
-    err = posix_sync_fd(fd, true);
-    return err ? posix_error(err, "sync", NULL, name) : ODB_OK;
+    return st == ODB_OK ? ring_sync(fd, name) : st;
 }
 
 /* Give the empty file `fd` its blocks (1). */
-static odb_status ring_make_blocks(int fd, const struct ring_fs *fs, const struct os_dir *dir,
-                                   const char *name, size_t size)
+static odb_status ring_make_blocks(int fd, const struct ring_fs *fs, const char *name, size_t size)
 {
     odb_status st;
-    int err;
 
 #ifdef __linux__
-    do
-        err = fs->allocates ? fallocate(fd, 0, 0, (off_t)size) : -1;
-    while (fs->allocates && err != 0 && errno == EINTR);
-    if (err == 0)
-        return ODB_OK;
-    if (fs->allocates && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-        return posix_error(errno, "reserve space in", dir->path, name);
+    if (fs->allocates) {
+        int err;
+
+        do
+            err = fallocate(fd, 0, 0, (off_t)size);
+        while (err != 0 && errno == EINTR);
+        if (err == 0)
+            return ODB_OK;
+        if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+            return posix_error(errno, "allocate", NULL, name);
+    }
 #else
     (void)fs;
 #endif
     st = posix_write_zeros(fd, name, 0, size);
-    if (st != ODB_OK)
-        return st;
-    err = posix_sync_fd(fd, true); /* without it the blocks are promised, not there */
-    return err ? posix_error(err, "sync", dir->path, name) : ODB_OK;
+    return st == ODB_OK ? ring_sync(fd, name) : st; /* else the blocks are promised, not there */
 }
 
 /* Make a new ring under another name and put it in place once it is whole and mapped. */
@@ -176,7 +174,7 @@ static odb_status ring_create(struct posix_ring *r, struct os_dir *dir, const st
     fd = posix_open_at(dir, fresh, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0)
         return posix_error(errno, "create", dir->path, fresh);
-    st = ring_make_blocks(fd, fs, dir, fresh, size);
+    st = ring_make_blocks(fd, fs, fresh, size);
     if (st != ODB_OK)
         goto done;
     st = ring_map(r, fd, name, size);
