@@ -28,10 +28,9 @@ ODB_MUST_CHECK odb_status posix_error(int err, const char *call, const char *dir
 int posix_fd_above(int fd);
 /* open inside `dir`: never through a symbolic link, never blocking on a FIFO. -1 and errno. */
 int posix_open_at(const struct os_dir *dir, const char *name, int flags);
-/* posix_open_at, and the check that it is a regular file. *size is its length, *blocks the 512-byte
- * blocks it occupies; both may be NULL. */
+/* posix_open_at, and the check that it is a regular file. *size is its length; may be NULL. */
 ODB_MUST_CHECK odb_status posix_open_regular(const struct os_dir *dir, const char *name, int flags,
-                                             int *fd, uint64_t *size, uint64_t *blocks);
+                                             int *fd, uint64_t *size);
 /* ODB_NOSPACE when a file of `end` bytes is over RLIMIT_FSIZE: asked before the kernel would send
  * SIGXFSZ. */
 ODB_MUST_CHECK odb_status posix_check_limit(const char *name, uint64_t end);
@@ -39,6 +38,8 @@ ODB_MUST_CHECK odb_status posix_check_limit(const char *name, uint64_t end);
 ODB_MUST_CHECK odb_status posix_write_all(int fd, const char *name, uint64_t off, const void *data,
                                           size_t len);
 ODB_MUST_CHECK odb_status posix_write_zeros(int fd, const char *name, uint64_t off, uint64_t len);
+/* Have blocks where there are none. ODB_UNSUPPORTED, without words, where the file system has no such call. */
+ODB_MUST_CHECK odb_status posix_allocate(int fd, const char *name, uint64_t off, uint64_t len);
 /* 0, or an errno value. */
 int posix_sync_fd(int fd, bool data_only);
 

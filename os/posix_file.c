@@ -28,7 +28,7 @@ static int posix_fd_of(const struct os_file *f)
 }
 
 odb_status posix_open_regular(const struct os_dir *dir, const char *name, int flags, int *fd,
-                              uint64_t *size, uint64_t *blocks)
+                              uint64_t *size)
 {
     int opened = posix_open_at(dir, name, flags);
     odb_status st = ODB_OK;
@@ -50,8 +50,6 @@ odb_status posix_open_regular(const struct os_dir *dir, const char *name, int fl
     *fd = opened;
     if (size)
         *size = (uint64_t)s.st_size;
-    if (blocks)
-        *blocks = (uint64_t)s.st_blocks;
     return ODB_OK;
 }
 
@@ -83,7 +81,7 @@ odb_status posix_file_open(struct os_dir *dir, const char *name, unsigned flags,
         goto done;
     if (flags & OS_CREATE)
         how |= O_CREAT | O_EXCL;
-    st = posix_open_regular(dir, name, how, &f->fd, NULL, NULL);
+    st = posix_open_regular(dir, name, how, &f->fd, NULL);
     if (st != ODB_OK)
         goto done;
     posix_advise(f->fd, flags);
@@ -245,21 +243,21 @@ odb_status posix_write_zeros(int fd, const char *name, uint64_t off, uint64_t le
     return st;
 }
 
-/* ODB_UNSUPPORTED, without words, where the file system has no such call. */
-static odb_status posix_reserve_blocks(const struct os_file *f, uint64_t off, uint64_t len)
+odb_status posix_allocate(int fd, const char *name, uint64_t off, uint64_t len)
 {
 #ifdef __linux__
     int r;
 
     do
-        r = fallocate(posix_fd_of(f), 0, (off_t)off, (off_t)len);
+        r = fallocate(fd, 0, (off_t)off, (off_t)len);
     while (r != 0 && errno == EINTR);
     if (r == 0)
         return ODB_OK;
     if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-        return posix_error(errno, "reserve space in", NULL, f->name);
+        return posix_error(errno, "reserve space in", NULL, name);
 #else
-    (void)f;
+    (void)fd;
+    (void)name;
     (void)off;
     (void)len;
 #endif
@@ -279,7 +277,7 @@ odb_status posix_reserve(struct os_file *f, uint64_t off, uint64_t len, bool wri
     if (!written || off < size) { /* holes before the end can only be filled this way */
         uint64_t upto = written && size < end ? size : end;
 
-        st = posix_reserve_blocks(f, off, upto - off);
+        st = posix_allocate(posix_fd_of(f), f->name, off, upto - off);
         if (st != ODB_OK && st != ODB_UNSUPPORTED)
             return st;
         if (!written && st == ODB_OK)

@@ -115,7 +115,7 @@ static odb_status lock_file(const struct os_dir *dir, const char *name, int *fd,
 {
     int opened = -1, err;
     odb_status st = posix_open_regular(dir, name, dir->is_readonly ? O_RDONLY : O_RDWR | O_CREAT,
-                                       &opened, NULL, NULL);
+                                       &opened, NULL);
     bool is_current = false;
 
     *again = false;

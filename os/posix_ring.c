@@ -7,10 +7,11 @@
  *
  * 1. A store must never need a block, or a full disk is a SIGBUS. The blocks of a ring are allocated
  *    before it is mapped: by fallocate, where the file system is known to give real ones that a store
- *    needs nothing more for, else by writing and syncing every byte. A ring that came here as a copy
- *    may be sparse, or on XFS share its blocks with the original: it is written over with its own
- *    content first. Copy-on-write file systems, where no block is ever safely ours, and those whose
- *    pages live elsewhere are refused.
+ *    needs nothing more for, else by writing and syncing every byte. A ring that is there already may
+ *    have come as a copy with holes, and how many blocks it has does not tell; on XFS it may share them
+ *    with the original. So its blocks are asked for as well, or it is written over with its own content.
+ *    Copy-on-write file systems, where no block is ever safely ours, and those whose pages live elsewhere
+ *    are refused.
  * 2. A store must not fault for long: the pages are locked. Where the host's limit refuses that, so
  *    do we, rather than take stalls inside a commit.
  * 3. A forked child must not scribble: the map is not inherited.
@@ -112,6 +113,12 @@ static odb_status ring_sync(int fd, const char *name)
     return err ? posix_error(err, "sync", NULL, name) : ODB_OK;
 }
 
+/* Let fallocate give the file its blocks (1); ODB_UNSUPPORTED, without words, where it cannot. */
+static odb_status ring_allocate(int fd, const struct ring_fs *fs, const char *name, size_t size)
+{
+    return fs->allocates ? posix_allocate(fd, name, 0, size) : ODB_UNSUPPORTED;
+}
+
 /* Write the file over with what it holds, so that every block exists and is its own. */
 static odb_status ring_own_blocks(int fd, const char *name, size_t size)
 {
@@ -137,30 +144,6 @@ static odb_status ring_own_blocks(int fd, const char *name, size_t size)
     return st == ODB_OK ? ring_sync(fd, name) : st;
 }
 
-/* Give the empty file `fd` its blocks (1). */
-static odb_status ring_make_blocks(int fd, const struct ring_fs *fs, const char *name, size_t size)
-{
-    odb_status st;
-
-#ifdef __linux__
-    if (fs->allocates) {
-        int err;
-
-        do
-            err = fallocate(fd, 0, 0, (off_t)size);
-        while (err != 0 && errno == EINTR);
-        if (err == 0)
-            return ODB_OK;
-        if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-            return posix_error(errno, "allocate", NULL, name);
-    }
-#else
-    (void)fs;
-#endif
-    st = posix_write_zeros(fd, name, 0, size);
-    return st == ODB_OK ? ring_sync(fd, name) : st; /* else the blocks are promised, not there */
-}
-
 /* Make a new ring under another name and put it in place once it is whole and mapped. */
 static odb_status ring_create(struct posix_ring *r, struct os_dir *dir, const struct ring_fs *fs,
                               const char *name, size_t size)
@@ -174,7 +157,12 @@ static odb_status ring_create(struct posix_ring *r, struct os_dir *dir, const st
     fd = posix_open_at(dir, fresh, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0)
         return posix_error(errno, "create", dir->path, fresh);
-    st = ring_make_blocks(fd, fs, fresh, size);
+    st = ring_allocate(fd, fs, fresh, size);
+    if (st == ODB_UNSUPPORTED) {
+        st = posix_write_zeros(fd, fresh, 0, size);
+        if (st == ODB_OK)
+            st = ring_sync(fd, fresh); /* else the blocks are promised, not there */
+    }
     if (st != ODB_OK)
         goto done;
     st = ring_map(r, fd, name, size);
@@ -192,7 +180,7 @@ done:
 odb_status posix_ring_open(struct os_dir *dir, const char *name, size_t size, struct os_ring **out)
 {
     struct posix_ring *r = mem_zalloc(1, sizeof *r);
-    uint64_t has_size = 0, blocks = 0;
+    uint64_t has_size = 0;
     struct ring_fs fs = {0};
     odb_status st;
     int fd = -1;
@@ -205,19 +193,18 @@ odb_status posix_ring_open(struct os_dir *dir, const char *name, size_t size, st
         st = posix_check_limit(name, size);
     if (st != ODB_OK)
         goto done;
-    st = posix_open_regular(dir, name, O_RDWR, &fd, &has_size, &blocks);
+    st = posix_open_regular(dir, name, O_RDWR, &fd, &has_size);
     if (st == ODB_ABSENT || (st == ODB_OK && has_size != size)) {
         st = ring_create(r, dir, &fs, name, size);
         goto done;
     }
     if (st != ODB_OK)
         goto done;
-    if (fs.may_share || blocks * 512 < size) {
+    st = fs.may_share ? ODB_UNSUPPORTED : ring_allocate(fd, &fs, name, size);
+    if (st == ODB_UNSUPPORTED)
         st = ring_own_blocks(fd, name, size);
-        if (st != ODB_OK)
-            goto done;
-    }
-    st = ring_map(r, fd, name, size);
+    if (st == ODB_OK)
+        st = ring_map(r, fd, name, size);
 done:
     if (fd >= 0)
         (void)close(fd); /* the map holds the file */

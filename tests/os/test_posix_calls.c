@@ -372,6 +372,31 @@ static void a_file_system_that_is_not_trusted_has_no_ring(void **state)
     os_dir_close(dir);
 }
 
+/* As on ext3: rings and segments are written full of zeros instead. */
+static void a_file_system_that_reserves_nothing(void **state)
+{
+    static const int errs[] = {EOPNOTSUPP, ENOSYS, EINVAL};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof errs / sizeof errs[0]; i++) {
+        static const char *const rings[] = {"RING", "SPARSE"};
+
+        remove_all();
+        kernel_fail(0, "fallocate", errs[i], 1 << 30);
+        assert_ok(live());
+        assert_true(kernel_heal(NULL) > 0);
+        for (size_t k = 0; k < 2; k++) {
+            char full[600];
+            struct stat s;
+
+            (void)snprintf(full, sizeof full, "%s/%s", inner, rings[k]);
+            assert_int_equal(stat(full, &s), 0);
+            assert_true((uint64_t)s.st_blocks * 512 >= RING);
+        }
+    }
+    remove_all();
+}
+
 /* A process with its standard input closed: the next descriptor would be 0. */
 static void no_descriptor_below_three_is_kept(void **state)
 {
@@ -410,6 +435,7 @@ int main(void)
         cmocka_unit_test(a_lock_that_cannot_be_had_is_told),
         cmocka_unit_test(a_lock_file_that_was_replaced_is_locked_again),
         cmocka_unit_test(a_file_system_that_is_not_trusted_has_no_ring),
+        cmocka_unit_test(a_file_system_that_reserves_nothing),
         cmocka_unit_test(no_descriptor_below_three_is_kept),
     };
 
