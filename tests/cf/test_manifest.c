@@ -392,10 +392,10 @@ static void want_of_memory_is_told_and_leaks_nothing(void **state)
 
         test_alloc_fail(n, 0);
         st = manifest_read(dir, DB_ID, NO, see, &s, NULL);
+        assert_int_equal(st, test_alloc_failed() ? ODB_NOMEM : ODB_OK);
         if (st == ODB_OK)
             break;
         test_alloc_fail(-1, 0);
-        assert_int_equal(st, ODB_NOMEM);
     }
     test_alloc_fail(-1, 0);
     assert_true(n > 2);

@@ -8,13 +8,14 @@
 #include <malloc.h>
 #endif
 
-static atomic_long requests, alive;
+static atomic_long requests, failed, alive;
 static atomic_long fail_after = -1;
 static atomic_int fail_sticky;
 
 void test_alloc_fail(long after, int sticky)
 {
     atomic_store(&requests, 0);
+    atomic_store(&failed, 0);
     atomic_store(&fail_sticky, sticky);
     atomic_store(&fail_after, after);
 }
@@ -33,6 +34,11 @@ long test_alloc_requests(void)
     return atomic_load(&requests);
 }
 
+long test_alloc_failed(void)
+{
+    return atomic_load(&failed);
+}
+
 long test_alloc_alive(void)
 {
     return atomic_load(&alive);
@@ -43,9 +49,10 @@ static int must_fail(void)
     long n = atomic_fetch_add(&requests, 1);
     long limit = atomic_load(&fail_after);
 
-    if (limit < 0)
+    if (limit < 0 || n < limit || (n > limit && !atomic_load(&fail_sticky)))
         return 0;
-    return atomic_load(&fail_sticky) ? n >= limit : n == limit;
+    atomic_fetch_add(&failed, 1);
+    return 1;
 }
 
 static void *count(void *p)

@@ -10,6 +10,9 @@
 void test_alloc_fail(long after, int sticky);
 /* Requests since the last test_alloc_fail(). */
 long test_alloc_requests(void);
+/* How many of them failed. A sweep ends when this is 0 and not at the first ODB_OK: what can do without
+ * the memory it was refused succeeds, and the requests behind that one still wait for their turn. */
+long test_alloc_failed(void);
 /* Have the C library keep what is freed instead of giving it back to the kernel: a program that opens
  * thousands of databases a second spends half its time there otherwise. Only a hint. */
 void test_alloc_keep_memory(void);

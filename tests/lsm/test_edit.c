@@ -158,12 +158,12 @@ static void running_out_of_memory_leaks_nothing(void **state)
 
         test_alloc_fail(n, 0);
         st = lsm_edit_decode(buf_slice(&bytes), &back, &is_malformed);
+        assert_int_equal(st, test_alloc_failed() ? ODB_NOMEM : ODB_OK);
         test_alloc_fail(-1, 0);
         lsm_edit_release(&back);
         assert_int_equal(test_alloc_alive(), alive);
         if (st == ODB_OK)
             break;
-        assert_int_equal(st, ODB_NOMEM);
     }
     buf_release(&bytes);
     lsm_edit_release(&e);

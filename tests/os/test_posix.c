@@ -780,6 +780,7 @@ static void test_P16_running_out_of_memory_is_a_status_and_leaks_nothing(void **
     for (; st == ODB_NOMEM; n++) {
         test_alloc_fail(n, 0);
         st = open_one_of_each();
+        assert_int_equal(st, test_alloc_failed() ? ODB_NOMEM : ODB_OK);
         assert_int_equal(test_alloc_alive(), alive);
     }
     test_alloc_fail(-1, 0);

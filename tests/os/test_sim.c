@@ -860,6 +860,7 @@ static void test_P16_memory_runs_out_for_handles_only(void **state)
     for (; st == ODB_NOMEM; n++) {
         test_alloc_fail(n, 0);
         st = one_of_each();
+        assert_int_equal(st, test_alloc_failed() ? ODB_NOMEM : ODB_OK);
         assert_int_equal(test_alloc_alive(), alive);
     }
     test_alloc_fail(-1, 0);
