@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include <sys/wait.h>
 
 #include "base/hash.h"
 #include "cf/set_priv.h"
 #include "os/sim.h"
+#include "tests/lib/child.h"
 #include "tests/lib/test_alloc.h"
 
 #define DB "/db"
@@ -1400,6 +1402,533 @@ static void a_manifest_of_another_database_is_refused(void **state)
     assert_int_equal(try_open(), ODB_CORRUPT);
 }
 
+/* ---- what a manifest or a log says under a good checksum ---- */
+
+enum manifest_lie {
+    NO_LIE,
+    LIE_LONG_NAME,
+    LIE_LATE_FAMILY,
+    LIE_DROP,
+    LIE_EDIT,
+    LIE_FLUSHED_BACK,
+    LIE_SHARED_TABLE,
+    LIE_MISSING_TABLE,
+    LIE_REMOVED_TABLE,
+    LIE_TABLE_TWICE,
+    LIE_OVERLAP,
+    LIE_NO_COUNTERS,
+    LIE_NO_FAMILY,
+    LIE_NO_DEFAULT,
+    LIE_FUTURE_FAMILY,
+    MANIFEST_LIES,
+};
+
+#define LIE_TABLE 500 /* there is a file of this number; 501 is missing */
+
+static void lie_family(struct manifest_group *g, uint32_t id, odb_slice name)
+{
+    struct manifest_family f = {.id = id, .name = name};
+
+    assert_int_equal(manifest_add_family(g, &f), ODB_OK);
+}
+
+static void lie_flushed(struct manifest_group *g, uint32_t family, uint64_t lsn)
+{
+    struct lsm_edit e = {.family = family, .has_flushed = true, .flushed_lsn = lsn};
+
+    assert_int_equal(manifest_add_edit(g, &e), ODB_OK);
+}
+
+static void lie_table(struct manifest_group *g, uint32_t family, uint32_t level, uint64_t no,
+                      const char *smallest, const char *largest)
+{
+    struct lsm_edit_add add = {
+        .level = level,
+        .meta = {.file_no = no, .size = 100, .entries = 1, .min_seq = 1, .max_seq = 1}};
+    struct lsm_edit e = {.family = family, .add = &add, .add_count = 1};
+
+    assert_int_equal(buf_assign(&add.meta.smallest, smallest, strlen(smallest)), ODB_OK);
+    assert_int_equal(buf_assign(&add.meta.largest, largest, strlen(largest)), ODB_OK);
+    assert_int_equal(manifest_add_edit(g, &e), ODB_OK);
+    sst_meta_release(&add.meta);
+}
+
+static void lie_with(enum manifest_lie lie, uint64_t next_no, struct manifest_group *g)
+{
+    struct manifest_counters c = {
+        .next_file_no = next_no, .next_seq = 5, .next_family = 2, .log_no = next_no - 1};
+    struct lsm_edit_remove gone = {0, LIE_TABLE};
+    struct lsm_edit remove = {.remove = &gone, .remove_count = 1};
+    char name[CF_NAME_MAX + 1];
+
+    memset(name, 'n', sizeof name);
+    if (lie != LIE_NO_COUNTERS)
+        assert_int_equal(manifest_add_counters(g, &c), ODB_OK);
+    if (lie == LIE_NO_FAMILY)
+        return;
+    if (lie != LIE_NO_DEFAULT)
+        lie_family(g, 0, odb_s("default"));
+    lie_family(g, 1, lie == LIE_LONG_NAME ? odb_bytes(name, sizeof name) : odb_s("other"));
+    lie_flushed(g, 1, 800);
+    switch (lie) {
+    case LIE_LATE_FAMILY: lie_family(g, 1, odb_s("again")); break;
+    case LIE_DROP: assert_int_equal(manifest_add_drop(g, 9), ODB_OK); break;
+    case LIE_EDIT: lie_flushed(g, 9, 800); break;
+    case LIE_FLUSHED_BACK: lie_flushed(g, 1, 792); break;
+    case LIE_SHARED_TABLE:
+        lie_table(g, 0, 0, LIE_TABLE, "a", "b");
+        lie_table(g, 1, 0, LIE_TABLE, "a", "b");
+        break;
+    case LIE_MISSING_TABLE: lie_table(g, 0, 0, LIE_TABLE + 1, "a", "b"); break;
+    case LIE_REMOVED_TABLE: assert_int_equal(manifest_add_edit(g, &remove), ODB_OK); break;
+    case LIE_TABLE_TWICE:
+        lie_table(g, 0, 0, LIE_TABLE, "a", "b");
+        lie_table(g, 0, 0, LIE_TABLE, "a", "b");
+        break;
+    case LIE_OVERLAP:
+        lie_table(g, 0, 1, LIE_TABLE, "a", "c");
+        lie_table(g, 0, 1, LIE_TABLE + 1, "c", "d");
+        break;
+    case LIE_FUTURE_FAMILY: lie_family(g, 2, odb_s("third")); break;
+    default: break;
+    }
+}
+
+/* Let CURRENT name a manifest that says so. */
+static void write_manifest(enum manifest_lie lie)
+{
+    struct manifest_group g = {0};
+    struct manifest *m = NULL;
+    struct file_list list = {0};
+    struct identity id;
+    struct os_file *table;
+    struct os_dir *dir;
+    bool is_tried;
+    uint64_t no;
+
+    assert_int_equal(os_dir_open(disk, DB, 0, &dir), ODB_OK);
+    assert_int_equal(os_open(dir, "000500.sst", OS_WRITE | OS_CREATE, &table), ODB_OK);
+    os_close(table);
+    assert_int_equal(file_list_read(dir, &list), ODB_OK);
+    no = list.max_no + 1;
+    assert_int_equal(list.max_no, LIE_TABLE);
+    file_list_release(&list);
+    assert_int_equal(identity_read(dir, false, &id), ODB_OK);
+    lie_with(lie, no + 2, &g);
+    assert_int_equal(manifest_create(disk, dir, identity_db_id(&id), no, &g, &m), ODB_OK);
+    manifest_group_release(&g);
+    manifest_close(m);
+    assert_int_equal(os_dir_sync(dir), ODB_OK);
+    assert_int_equal(current_switch(dir, identity_db_id(&id), no, &is_tried), ODB_OK);
+    os_dir_close(dir);
+}
+
+static void a_manifest_that_contradicts_itself_is_refused_and_changes_nothing(void **state)
+{
+    static const char *const says[MANIFEST_LIES] = {
+        [LIE_LONG_NAME] = "longer names",
+        [LIE_LATE_FAMILY] = "comes too late",
+        [LIE_DROP] = "drops a column family that is not there",
+        [LIE_EDIT] = "changes a column family that is not there",
+        [LIE_FLUSHED_BACK] = "needs log again",
+        [LIE_SHARED_TABLE] = "claim the same table",
+        [LIE_MISSING_TABLE] = "it is missing",
+        [LIE_REMOVED_TABLE] = "which is not there",
+        [LIE_TABLE_TWICE] = "twice",
+        [LIE_OVERLAP] = "overlap",
+        [LIE_NO_COUNTERS] = "whole database",
+        [LIE_NO_FAMILY] = "whole database",
+        [LIE_NO_DEFAULT] = "whole database",
+        [LIE_FUTURE_FAMILY] = "whole database",
+    };
+
+    (void)state;
+    for (int lie = NO_LIE; lie < MANIFEST_LIES; lie++)
+        for (int ro = 0; ro < 2; ro++) {
+            uint64_t before;
+            odb_status st;
+
+            assert_int_equal(try_open(), ODB_OK);
+            write_manifest((enum manifest_lie)lie);
+            before = sim_mutations(disk);
+            opt.is_readonly = ro;
+            st = try_open();
+            opt.is_readonly = false;
+            if (st != (lie == NO_LIE ? ODB_OK : ODB_CORRUPT))
+                fail_msg("lie %d: %s: %s", lie, odb_status_name(st), odb_error_text());
+            if (lie != NO_LIE && !strstr(odb_error_text(), says[lie]))
+                fail_msg("lie %d: \"%s\" does not say \"%s\"", lie, odb_error_text(), says[lie]);
+            if (lie != NO_LIE || ro)
+                assert_true(sim_mutations(disk) <= before + 1); /* the LOCK file */
+            sim_free(disk);
+            disk = opt.os = sim_new(1);
+        }
+}
+
+/* The log takes whatever it is given: what a batch is, is known here. */
+static void append_lie(struct cf_set *s, uint64_t first_seq, odb_slice payload)
+{
+    uint64_t end = 0;
+
+    os_mutex_lock(&s->commit_lock);
+    assert_int_equal(
+        wal_append(s->wal, WAL_BATCH, first_seq, payload, hash64(payload.data, payload.size), &end),
+        ODB_OK);
+    os_mutex_unlock(&s->commit_lock);
+    assert_int_equal(wal_sync(s->wal, end), ODB_OK);
+}
+
+static void a_log_that_contradicts_itself_is_refused(void **state)
+{
+    static const struct {
+        const char *says;
+        int64_t seq; /* counted from the next one; SEQ_MAX below 0 from there */
+        bool is_cut, is_empty;
+        uint32_t family;
+        bool verify_sees; /* what shows without knowing the rest of the log */
+    } lie[] = {
+        {"never was", 0, false, false, 77, false},
+        {"makes no sense", 0, true, false, 0, true},
+        {"makes no sense", 0, false, true, 0, false},
+        {"makes no sense", INT64_MIN, false, false, 0, false}, /* its second one has no number */
+        {"go back", -1, false, false, 0, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lie / sizeof lie[0]; i++)
+        for (int ro = 0; ro < 2; ro++) {
+            struct cf_set *s = must_open();
+            struct batch b = {0};
+            odb_slice payload;
+            struct os *image;
+            odb_status st;
+
+            assert_int_equal(cf_put(s, must_find(s, "default"), odb_s("k"), odb_s("v"), &full),
+                             ODB_OK);
+            assert_int_equal(batch_put(&b, lie[i].family, odb_s("k"), odb_s("w")), ODB_OK);
+            assert_int_equal(batch_put(&b, lie[i].family, odb_s("l"), odb_s("w")), ODB_OK);
+            payload = odb_bytes(b.ops.p, lie[i].is_empty ? 0 : b.ops.len - lie[i].is_cut);
+            append_lie(s, lie[i].seq == INT64_MIN ? SEQ_MAX : s->next_seq + (uint64_t)lie[i].seq,
+                       payload);
+            batch_release(&b);
+            assert_int_equal(cf_verify(s, NULL, NULL), lie[i].verify_sees ? ODB_CORRUPT : ODB_OK);
+            image = sim_image(disk, SIM_M1, 1);
+            err_ignore(cf_close(s));
+            sim_free(disk);
+            disk = opt.os = image;
+            opt.is_readonly = ro;
+            st = try_open();
+            opt.is_readonly = false;
+            if (st != ODB_CORRUPT || !strstr(odb_error_text(), lie[i].says))
+                fail_msg("lie %zu: %s: \"%s\" does not say \"%s\"", i, odb_status_name(st),
+                         odb_error_text(), lie[i].says);
+            sim_free(disk);
+            disk = opt.os = sim_new(1);
+        }
+}
+
+/* ---- more than usual ---- */
+
+/* The log of four families is more than the budget: what is replayed goes into tables on the way, the
+ * largest memtable first. */
+static void replay_stays_within_its_budget(void **state)
+{
+    static const char *const names[] = {"a", "b", "c"};
+    char key[16], value[200];
+    struct os *image;
+    struct cf_set *s;
+    uint64_t tables;
+
+    (void)state;
+    opt.families = names;
+    opt.family_count = 3;
+    opt.log_segment_size = 1 << 22;
+    opt.family.write_buffer = 1 << 22;
+    opt.family.auto_compact = false;
+    memset(value, 'v', sizeof value);
+    s = must_open();
+    for (int i = 0; i < 8000; i++) {
+        struct cf *f = must_find(s, i % 2 ? "default" : names[i / 2 % 3]);
+
+        (void)snprintf(key, sizeof key, "k%05d", i);
+        (void)snprintf(value, sizeof value, "v%d", i);
+        value[strlen(value)] = '.';
+        assert_int_equal(cf_put(s, f, odb_s(key), odb_bytes(value, sizeof value), NULL), ODB_OK);
+    }
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(disk);
+    disk = opt.os = image;
+    for (int budget = 0; budget < 2; budget++) {
+        struct cf_set_stats st;
+
+        opt.memory_budget = budget ? 600 << 10 : 0;
+        opt.os = sim_image(disk, SIM_M1, 1);
+        s = must_open();
+        cf_stats(s, &st);
+        assert_int_equal(st.recovered_records, 8000);
+        tables = 0;
+        for (int i = 0; i < 4; i++) {
+            struct lsm_stats now;
+
+            lsm_stats(cf_tree(must_find(s, i ? names[i - 1] : "default")), &now);
+            tables += now.level[0].files;
+        }
+        if (budget)
+            assert_in_range(tables, 8, 40); /* 1.8 MB in pieces of at most 200 KB */
+        else
+            assert_int_equal(tables, 4);
+        for (int i = 0; i < 8000; i++) {
+            char want[200], got[256];
+            size_t n;
+
+            memset(want, 'v', sizeof want);
+            (void)snprintf(key, sizeof key, "k%05d", i);
+            (void)snprintf(want, sizeof want, "v%d", i);
+            want[strlen(want)] = '.';
+            assert_int_equal(cf_get_into(s, must_find(s, i % 2 ? "default" : names[i / 2 % 3]),
+                                         NULL, odb_s(key), got, sizeof got, &n),
+                             ODB_OK);
+            assert_int_equal(n, sizeof want);
+            assert_memory_equal(got, want, strlen(want) < 10 ? strlen(want) : 10);
+        }
+        assert_int_equal(cf_close(s), ODB_OK);
+        sim_free(opt.os);
+        opt.os = disk;
+    }
+}
+
+static bool count_removed_logs(void *arg, const char *name)
+{
+    uint64_t no;
+
+    *(int *)arg += file_parse(name, &no) == FILE_LOG;
+    return true;
+}
+
+/* Much log: a worker removes it behind the open, and closing waits for that. */
+static void a_long_log_is_swept_by_a_worker(void **state)
+{
+    char key[16], value[2000];
+    struct os_dir *dir;
+    struct os *image;
+    struct cf_set *s;
+    int logs = 0;
+
+    (void)state;
+    memset(value, 'v', sizeof value);
+    opt.family.write_buffer = 1 << 24;
+    s = must_open();
+    for (int i = 0; i < 3000; i++) {
+        (void)snprintf(key, sizeof key, "k%05d", i);
+        assert_int_equal(
+            cf_put(s, must_find(s, "default"), odb_s(key), odb_bytes(value, sizeof value), NULL),
+            ODB_OK);
+    }
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(disk);
+    disk = opt.os = image;
+    assert_int_equal(os_dir_open(disk, DB, 0, &dir), ODB_OK);
+    assert_int_equal(os_dir_list(dir, count_removed_logs, &logs), ODB_OK);
+    assert_true(logs > 50);
+    opt.threads = 1;
+    s = must_open();
+    assert_non_null(s->sweep);
+    assert_int_equal(cf_exists(s, must_find(s, "default"), NULL, odb_s("k02999")), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    logs = 0;
+    assert_int_equal(os_dir_list(dir, count_removed_logs, &logs), ODB_OK);
+    assert_true(logs < 5);
+    os_dir_close(dir);
+    assert_int_equal(try_open(), ODB_OK);
+}
+
+static void must_be(struct cf_set *s, struct cf *f, const struct cf_snapshot *at, const char *key,
+                    int want)
+{
+    odb_slice keys[2] = {odb_s(key), odb_s("nowhere")};
+    struct lsm_value v[2];
+    char text[16], buf[32];
+    odb_status each[2], st;
+    size_t n;
+
+    (void)snprintf(text, sizeof text, "%d", want);
+    st = cf_get_into(s, f, at, keys[0], buf, sizeof buf, &n);
+    assert_int_equal(cf_multiget(s, f, at, keys, 2, v, each), ODB_OK);
+    assert_int_equal(each[0], st);
+    assert_int_equal(each[1], ODB_ABSENT);
+    assert_int_equal(cf_exists(s, f, at, keys[0]), st);
+    if (want < 0) {
+        assert_int_equal(st, ODB_ABSENT);
+        return;
+    }
+    if (st != ODB_OK || n != strlen(text) || memcmp(buf, text, n) != 0)
+        fail_msg("%s is %.*s, not %s (%s)", key, (int)n, buf, text, odb_status_name(st));
+    assert_true(odb_slice_equal(v[0].data, odb_s(text)));
+    cf_value_release(s, &v[0]);
+}
+
+/* Level 0 has piled up to more tables than one look takes, all of them around the key. */
+static void reads_go_through_any_number_of_tables(void **state)
+{
+    enum { ROUNDS = 60, FIRST = 20 };
+    struct cf_snapshot *early = NULL;
+    struct lsm_stats now;
+    char key[16], text[16];
+    struct cf_set *s;
+    struct cf *f;
+
+    (void)state;
+    opt.family.auto_compact = false;
+    s = must_open();
+    f = must_find(s, "default");
+    for (int i = 0; i < ROUNDS; i++) {
+        (void)snprintf(key, sizeof key, "k%02d", i);
+        (void)snprintf(text, sizeof text, "%d", i);
+        assert_int_equal(cf_put(s, f, odb_s("a"), odb_s(text), NULL), ODB_OK);
+        assert_int_equal(cf_put(s, f, odb_s(key), odb_s(text), NULL), ODB_OK);
+        if (i == FIRST / 2 || i == ROUNDS / 2)
+            assert_int_equal(cf_put(s, f, odb_s("twice"), odb_s(text), NULL), ODB_OK);
+        if (i == 1)
+            assert_int_equal(cf_put(s, f, odb_s("gone"), odb_s(text), NULL), ODB_OK);
+        if (i == FIRST + 2)
+            assert_int_equal(cf_delete(s, f, odb_s("gone"), NULL), ODB_OK);
+        assert_int_equal(cf_put(s, f, odb_s("z"), odb_s(text), NULL), ODB_OK);
+        if (i == FIRST)
+            assert_int_equal(cf_snapshot_new(s, &early), ODB_OK);
+        assert_int_equal(cf_flush(s, f), ODB_OK);
+        if (i == FIRST) /* and the oldest of it lies below */
+            assert_int_equal(
+                lsm_compact(cf_tree(f), odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL),
+                ODB_OK);
+    }
+    lsm_stats(cf_tree(f), &now);
+    assert_int_equal(now.level[0].files, ROUNDS - FIRST - 1);
+    for (int i = 0; i < ROUNDS; i++) {
+        (void)snprintf(key, sizeof key, "k%02d", i);
+        must_be(s, f, NULL, key, i);
+        must_be(s, f, early, key, i <= FIRST ? i : -1);
+    }
+    must_be(s, f, NULL, "a", ROUNDS - 1);
+    must_be(s, f, early, "a", FIRST);
+    must_be(s, f, NULL, "twice", ROUNDS / 2);
+    must_be(s, f, early, "twice", FIRST / 2);
+    must_be(s, f, NULL, "gone", -1);
+    must_be(s, f, early, "gone", 1);
+    cf_snapshot_free(s, early);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static void what_is_too_much_is_refused_and_changes_nothing(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default"), *g;
+    struct batch b = {0};
+    uint64_t next_seq;
+    uint32_t living;
+    uint8_t byte = 1;
+
+    (void)state;
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), NULL), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_bytes(&byte, KEY_LEN_MAX + 1), odb_s("v"), NULL),
+                     ODB_TOO_LARGE);
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_bytes(&byte, VALUE_LEN_MAX + 1), NULL),
+                     ODB_TOO_LARGE);
+    /* as if it had taken all the numbers there are, but one */
+    next_seq = s->next_seq;
+    assert_int_equal(batch_put(&b, 0, odb_s("k"), odb_s("1")), ODB_OK);
+    assert_int_equal(batch_put(&b, 0, odb_s("k"), odb_s("2")), ODB_OK);
+    s->next_seq = SEQ_MAX;
+    assert_int_equal(cf_commit(s, &b, NULL), ODB_LIMIT);
+    s->next_seq = SEQ_MAX + 1;
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("w"), NULL), ODB_LIMIT);
+    s->next_seq = next_seq;
+    batch_release(&b);
+    /* as if there were all the families there can be */
+    living = s->living;
+    s->living = CF_COUNT_MAX;
+    assert_int_equal(cf_create(s, "one too many", NULL, &g), ODB_LIMIT);
+    s->living = living;
+    assert_int_equal(cf_find(s, "one too many", &g), ODB_NO_FAMILY);
+    must_have(s, f, "k", "v");
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("w"), NULL), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open();
+    must_have(s, must_find(s, "default"), "k", "w");
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+/* A handle outlives its family: every call says so, and the batch that names it is refused whole. */
+static void a_dropped_family_answers_nothing_any_more(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default"), *gone;
+    odb_slice keys[1] = {odb_s("k")};
+    struct cf_snapshot *snap;
+    struct lsm_iter *it = NULL;
+    struct lsm_value v;
+    struct batch b = {0};
+    odb_status each[1];
+    size_t n;
+
+    (void)state;
+    assert_int_equal(cf_create(s, "gone", NULL, &gone), ODB_OK);
+    assert_int_equal(cf_put(s, gone, odb_s("k"), odb_s("v"), NULL), ODB_OK);
+    assert_int_equal(cf_snapshot_new(s, &snap), ODB_OK);
+    assert_int_equal(batch_put(&b, cf_id(f), odb_s("k"), odb_s("batch")), ODB_OK);
+    assert_int_equal(batch_put(&b, cf_id(gone), odb_s("k"), odb_s("batch")), ODB_OK);
+    assert_int_equal(cf_drop(s, gone), ODB_OK);
+    for (int past = 0; past < 2; past++) {
+        const struct cf_snapshot *at = past ? snap : NULL;
+
+        assert_int_equal(cf_get(s, gone, at, odb_s("k"), &v), ODB_NO_FAMILY);
+        assert_non_null(strstr(odb_error_text(), "gone"));
+        assert_int_equal(cf_get_into(s, gone, at, odb_s("k"), NULL, 0, &n), ODB_NO_FAMILY);
+        assert_int_equal(cf_exists(s, gone, at, odb_s("k")), ODB_NO_FAMILY);
+        assert_int_equal(cf_multiget(s, gone, at, keys, 1, &v, each), ODB_NO_FAMILY);
+        assert_int_equal(cf_iter_new(s, gone, at, NULL, &it), ODB_NO_FAMILY);
+        assert_null(it);
+    }
+    assert_int_equal(cf_put(s, gone, odb_s("k"), odb_s("v"), NULL), ODB_NO_FAMILY);
+    assert_int_equal(cf_delete(s, gone, odb_s("k"), NULL), ODB_NO_FAMILY);
+    assert_int_equal(cf_commit(s, &b, NULL), ODB_NO_FAMILY);
+    assert_int_equal(cf_exists(s, f, NULL, odb_s("k")), ODB_ABSENT);
+    assert_int_equal(cf_drop(s, gone), ODB_NO_FAMILY);
+    batch_release(&b);
+    cf_snapshot_free(s, snap);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+/* A child may let go of what it inherited, and its parent does not notice. */
+static void a_forked_child_can_close(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    int code = -1;
+    pid_t child;
+
+    (void)state;
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), &full), ODB_OK);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        uint64_t before = sim_op_count(disk);
+        odb_status st;
+
+        sim_set_fork_count(disk, 2);
+        st = cf_close(s);
+        test_exit_child(st == ODB_FORKED && sim_op_count(disk) == before ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &code, 0), child);
+    assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
+    assert_int_equal(cf_put(s, f, odb_s("l"), odb_s("v"), NULL), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open();
+    must_have(s, must_find(s, "default"), "l", "v");
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -1440,7 +1969,17 @@ int main(void)
         T(an_open_on_a_full_disk_takes_the_reserve),
         T(damage_gives_an_error_or_the_same_answer),
         T(a_manifest_of_another_database_is_refused),
+        T(a_manifest_that_contradicts_itself_is_refused_and_changes_nothing),
+        T(a_log_that_contradicts_itself_is_refused),
+        T(replay_stays_within_its_budget),
+        T(a_long_log_is_swept_by_a_worker),
+        T(reads_go_through_any_number_of_tables),
+        T(what_is_too_much_is_refused_and_changes_nothing),
+        T(a_dropped_family_answers_nothing_any_more),
+        T(a_forked_child_can_close),
     };
 
+    if (getenv("ODB_TEST_ONLY"))
+        cmocka_set_test_filter(getenv("ODB_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
