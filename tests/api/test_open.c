@@ -309,6 +309,110 @@ static void put_much(odb_db *db, odb_cf *cf)
     assert_ok(odb_wait_idle(db));
 }
 
+struct stop {
+    int calls, left; /* calls until it says stop */
+    char what[64];
+};
+
+static bool stop_soon(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+    struct stop *s = arg;
+
+    if (total && done > total)
+        return false;
+    (void)snprintf(s->what, sizeof s->what, "%s", what);
+    s->calls++;
+    return s->left-- > 0;
+}
+
+/* Long work is stopped on request, wherever it is, and can be done again. */
+static void long_work_stops_when_it_is_told_to(void **state)
+{
+    odb_options o = fixture_options();
+    odb_stats_t s = {.size = sizeof s};
+    bool is_done[2] = {false, false};
+    int stopped[2] = {0, 0};
+    odb_db *db;
+
+    (void)state;
+    o.no_auto_compact = true;
+    assert_ok(open_with(&o, &db));
+    for (int i = 0; i < 6; i++) {
+        put_much(db, NULL);
+        assert_ok(odb_flush(db, NULL));
+    }
+    for (int left = 0; left < 100 && !(is_done[0] && is_done[1]); left++)
+        for (int work = 0; work < 2; work++) {
+            struct stop stop = {.left = left};
+            odb_status st = work ? odb_compact(db, NULL, NULL, stop_soon, &stop)
+                                 : odb_verify(db, stop_soon, &stop);
+
+            if (is_done[work])
+                continue;
+            if (stop.calls > 0)
+                assert_string_equal(stop.what, "default");
+            assert_status(st, stop.left < 0 ? ODB_CANCELLED : ODB_OK);
+            stopped[work] += st == ODB_CANCELLED;
+            is_done[work] = st == ODB_OK;
+            assert_ok(odb_verify(db, NULL, NULL));
+            assert_ok(odb_exists(odb_now(db), NULL, odb_s("399")));
+        }
+    assert_true(is_done[0] && is_done[1]);
+    assert_true(stopped[0] > 0 && stopped[1] > 0);
+    assert_ok(odb_stats(db, NULL, &s));
+    assert_int_equal(s.level[0].files, 0);
+    assert_ok(odb_close(db));
+}
+
+static uint64_t size_between(odb_db *db, const char *from, const char *to)
+{
+    odb_range range = {.lower = odb_s(from), .upper = odb_s(to)};
+    uint64_t size = 1;
+
+    if (!*to)
+        range.upper = odb_bytes(NULL, 0);
+    assert_ok(odb_size_of_range(db, NULL, &range, &size));
+    return size;
+}
+
+/* Ranges that lie side by side add up to all, and a tenth of the keys has about a tenth of the bytes. */
+static void the_size_of_a_range_goes_with_its_keys(void **state)
+{
+    odb_options o = fixture_options();
+    char key[32], value[200];
+    uint64_t all, sum = 0;
+    odb_db *db;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof value; i++)
+        value[i] = (char)(i * 7919 % 251);
+    o.compression = ODB_COMPRESSION_NONE;
+    assert_ok(open_with(&o, &db));
+    assert_int_equal(size_between(db, "", ""), 0);
+    for (int i = 0; i < 5000; i++) {
+        (void)snprintf(key, sizeof key, "%04d", i);
+        assert_ok(odb_put(db, NULL, odb_s(key), odb_bytes(value, sizeof value), NULL));
+    }
+    assert_ok(odb_compact(db, NULL, NULL, NULL, NULL));
+    assert_ok(odb_size_of_range(db, NULL, NULL, &all));
+    assert_in_range(all, 5000 * 200, 5000 * 260);
+    for (int i = 0; i < 10; i++) {
+        char from[8], to[8];
+        uint64_t part;
+
+        (void)snprintf(from, sizeof from, "%04d", i * 500);
+        (void)snprintf(to, sizeof to, "%04d", i * 500 + 500);
+        part = size_between(db, i ? from : "", i == 9 ? "" : to);
+        assert_in_range(part, all / 20, all / 5);
+        sum += part;
+    }
+    assert_int_equal(sum, all);
+    assert_int_equal(size_between(db, "9", ""), 0);
+    assert_int_equal(size_between(db, "", "0"), 0);
+    assert_int_equal(size_between(db, "2", "1"), 0);
+    assert_ok(odb_close(db));
+}
+
 static uint64_t flushes_of(odb_db *db, odb_cf *cf)
 {
     odb_stats_t s = {.size = sizeof s};
@@ -354,6 +458,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_small_budget_works, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(families_of_the_options_are_made, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_family_may_have_options_of_its_own, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(long_work_stops_when_it_is_told_to, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(the_size_of_a_range_goes_with_its_keys, make_dir,
+                                        remove_dir),
         cmocka_unit_test_setup_teardown(must_exist_and_must_be_new_are_kept, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(P15_a_second_writer_is_told_that_it_is_busy, make_dir,
                                         remove_dir),

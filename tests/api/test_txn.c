@@ -202,6 +202,49 @@ static void get_for_update_and_claims_protect_what_is_not_written(void **state)
 }
 
 /* A transaction so old that thousands of commits and a flush came since. */
+/* Claim two ranges that begin at the same key, then let somebody write `key`. */
+static odb_status claim_twice(struct fixture *f, const odb_range *first, const odb_range *second,
+                              const char *key)
+{
+    odb_txn *t = begin(f, NULL);
+    odb_status st;
+
+    assert_ok(odb_txn_claim(t, NULL, first, false));
+    assert_ok(odb_txn_claim(t, NULL, second, false));
+    put_text(f, NULL, key, "somebody else's");
+    txn_text(t, "0", "mine");
+    st = odb_txn_commit(t, NULL);
+    odb_txn_free(t);
+    return st;
+}
+
+static void of_two_claims_with_the_same_begin_the_wider_one_holds(void **state)
+{
+    struct fixture *f = *state;
+    odb_range narrow = {.lower = odb_s("c"), .upper = odb_s("f")};
+    odb_range wide = {.lower = odb_s("c"),
+                      .upper = odb_s("k, and a key that is longer than the others")};
+    odb_range open = {.lower = odb_s("c")}, none = {.lower = odb_s("x"), .upper = odb_s("x")};
+
+    for (int turn = 0; turn < 2; turn++) {
+        const odb_range *a = turn ? &wide : &narrow, *b = turn ? &narrow : &wide;
+
+        assert_status(claim_twice(f, a, b, "d"), ODB_CONFLICT);
+        assert_status(claim_twice(f, a, b, "f"), ODB_CONFLICT);
+        assert_status(claim_twice(f, a, b, "k"), ODB_CONFLICT);
+        assert_ok(claim_twice(f, a, b, "l"));
+        assert_ok(claim_twice(f, a, b, "b"));
+        a = turn ? &open : &narrow;
+        b = turn ? &narrow : &open;
+        assert_status(claim_twice(f, a, b, "z"), ODB_CONFLICT);
+        assert_ok(claim_twice(f, a, b, "b"));
+        a = turn ? &none : &narrow;
+        b = turn ? &narrow : &none;
+        assert_status(claim_twice(f, a, b, "e"), ODB_CONFLICT);
+        assert_ok(claim_twice(f, a, b, "x")); /* the empty one holds nothing */
+    }
+}
+
 static void an_old_transaction_is_answered_or_told_that_it_is_too_old(void **state)
 {
     struct fixture *f = *state;
@@ -647,6 +690,135 @@ static void a_prepared_transaction_survives_its_handle_and_the_database_handle(v
     put_text(f, NULL, "a", "2");
 }
 
+/* A row of the library's family, as nobody but damage would write it: by its number, in a batch of bytes. */
+static void write_prepared_row(struct fixture *f, odb_slice name, odb_slice row)
+{
+    uint8_t bytes[256], *p = bytes;
+    odb_batch *b;
+
+    *p++ = 2; /* a put */
+    *p++ = 7; /* the first family behind the seven */
+    if (name.size > 127)
+        *p++ = (uint8_t)(name.size | 0x80);
+    *p++ = (uint8_t)(name.size > 127 ? name.size >> 7 : name.size);
+    *p++ = (uint8_t)row.size;
+    memcpy(p, name.data, name.size);
+    p += name.size;
+    if (row.size)
+        memcpy(p, row.data, row.size);
+    p += row.size;
+    assert_ok(odb_batch_new(&b));
+    assert_ok(odb_batch_set_bytes(b, odb_bytes(bytes, (size_t)(p - bytes))));
+    assert_ok(odb_commit(f->db, b, NULL));
+    odb_batch_free(b);
+}
+
+static void a_damaged_row_of_a_prepared_transaction_is_told_at_open(void **state)
+{
+    static const struct {
+        const char *says; /* NULL: nothing is wrong with it */
+        const char *name;
+        size_t name_len, row_len;
+        uint8_t row[16];
+    } lie[] = {
+        {NULL, "p", 1, 2, {1, 0}},
+        {NULL, "p", 1, 7, {1, 0, 2, 0, 1, 0, 'q'}},
+        {NULL, "p", 1, 12, {1, 2, 3, 0, 1, 'b', 1, 'c', 1, 0, 1, 'c'}},
+        {"empty, or of another version", "p", 1, 0, {0}},
+        {"another version", "p", 1, 2, {2, 0}},
+        {"number of its claims", "p", 1, 1, {1}},
+        {"number of its claims", "p", 1, 5, {1, 2, 0, 0, 0}},
+        {"a claim", "p", 1, 5, {1, 1, 4, 0, 0}},          /* a flag nobody knows */
+        {"a claim", "p", 1, 6, {1, 1, 2, 0, 0, 0}},       /* a key with an upper bound */
+        {"a claim", "p", 1, 5, {1, 1, 1, 0, 9}},          /* longer than the row */
+        {"a claim", "p", 1, 8, {1, 2, 1, 0, 0, 0, 0, 0}}, /* a key behind a range */
+        {"a claim", "p", 1, 12, {1, 2, 3, 0, 1, 'c', 1, 'd', 1, 0, 1, 'b'}}, /* not rising */
+        {"a claim", "p", 1, 10, {1, 2, 1, 0, 1, 'c', 1, 0, 1, 'd'}}, /* behind one without end */
+        {"a claim", "p", 1, 10, {1, 2, 1, 1, 1, 'c', 1, 0, 1, 'd'}}, /* families not rising */
+        {"an operation", "p", 1, 3, {1, 0, 9}},
+        {"an operation", "p", 1, 6, {1, 0, 2, 0, 9, 0}},
+        {"its name", "", 0, 2, {1, 0}},
+        {"its name", "a\0b", 3, 2, {1, 0}},
+        {"its name",
+         "a name of a hundred and twenty-nine bytes, which is one more than a prepared transaction "
+         "may have: so nobody can have prepared it.",
+         129,
+         2,
+         {1, 0}},
+    };
+    struct fixture *f = *state;
+    odb_options o = fixture_options();
+
+    if (!f->is_lsm)
+        return;
+    for (size_t i = 0; i < sizeof lie / sizeof lie[0]; i++) {
+        void *own = NULL;
+        struct fixture *g;
+        odb_names names;
+        odb_status st;
+        odb_txn *t;
+
+        fixture_lsm(&own);
+        g = own;
+        t = begin(g, NULL);
+        txn_text(t, "k", "v");
+        assert_ok(odb_txn_prepare(t, "first", NULL)); /* which makes the family */
+        assert_ok(odb_txn_rollback(t));
+        odb_txn_free(t);
+        put_text(g, NULL, "k", "before");
+        write_prepared_row(g, odb_bytes(lie[i].name, lie[i].name_len),
+                           odb_bytes(lie[i].row, lie[i].row_len));
+        assert_ok(odb_close(g->db));
+        g->db = NULL;
+        st = odb_open(g->dir, &o, &g->db);
+        if (st != (lie[i].says ? ODB_CORRUPT : ODB_OK) ||
+            (lie[i].says && !strstr(odb_error_text(), lie[i].says)))
+            fail_msg("row %zu: %s: %s", i, odb_status_name(st), odb_error_text());
+        if (st == ODB_OK) {
+            assert_ok(odb_txn_list_prepared(g->db, &names));
+            assert_int_equal(names.count, 1);
+            odb_names_release(&names);
+            expect_text(odb_now(g->db), NULL, "k", "before");
+        }
+        fixture_close(&own);
+    }
+}
+
+/* Read-only nothing can be held, and nobody can write it: what was prepared is seen all the same. */
+static void what_was_prepared_is_listed_read_only(void **state)
+{
+    struct fixture *f = *state;
+    odb_options o = fixture_options();
+    odb_txn *t = begin(f, NULL), *again;
+    odb_names names;
+
+    if (!f->is_lsm) {
+        odb_txn_free(t);
+        return;
+    }
+    txn_text(t, "a", "1");
+    assert_ok(odb_txn_prepare(t, "p", NULL));
+    odb_txn_free(t);
+    assert_ok(odb_close(f->db));
+    o.is_readonly = true;
+    assert_ok(odb_open(f->dir, &o, &f->db));
+    assert_ok(odb_txn_list_prepared(f->db, &names));
+    assert_int_equal(names.count, 1);
+    assert_string_equal(names.name[0], "p");
+    odb_names_release(&names);
+    assert_ok(odb_txn_recover(f->db, "p", &again));
+    expect_text(odb_in(again), NULL, "a", "1");
+    assert_status(odb_txn_commit(again, NULL), ODB_READONLY);
+    expect_text(odb_in(again), NULL, "a", "1"); /* it is as it was */
+    odb_txn_free(again);
+    assert_ok(odb_close(f->db));
+    assert_ok(odb_open(f->dir, NULL, &f->db));
+    assert_ok(odb_txn_recover(f->db, "p", &again));
+    assert_ok(odb_txn_commit(again, NULL));
+    odb_txn_free(again);
+    expect_text(odb_now(f->db), NULL, "a", "1");
+}
+
 static void a_prepared_transaction_can_be_rolled_back(void **state)
 {
     struct fixture *f = *state;
@@ -1001,6 +1173,11 @@ int main(void)
         BOTH(a_prepared_transaction_keeps_its_keys_until_it_is_resolved),
         BOTH(a_prepared_transaction_survives_its_handle_and_the_database_handle),
         BOTH(a_prepared_transaction_can_be_rolled_back),
+        {"a_damaged_row_of_a_prepared_transaction_is_told_at_open",
+         a_damaged_row_of_a_prepared_transaction_is_told_at_open, fixture_lsm, fixture_close, NULL},
+        {"what_was_prepared_is_listed_read_only", what_was_prepared_is_listed_read_only,
+         fixture_lsm, fixture_close, NULL},
+        BOTH(of_two_claims_with_the_same_begin_the_wider_one_holds),
         BOTH(two_prepared_transactions_never_meet),
         BOTH(whoever_prepares_commits_also_beside_others),
         BOTH(a_prepare_that_conflicts_leaves_nothing),

@@ -4,6 +4,7 @@
 #include "base/coding.h"
 #include "tests/lib/test_alloc.h"
 #include "wal/record.h"
+#include "wal/segment.h"
 
 #define SMALL_SEGMENT 1500
 
@@ -302,6 +303,134 @@ static void records_that_lie_are_refused(void **state)
     log_release_posix(&fx);
 }
 
+/* Segment 2, behind the only one, with header `h` and `records` records of its own. */
+static void forge_segment(struct log_fx *fx, struct wal_header h, unsigned records)
+{
+    uint8_t bytes[WAL_SEGMENT_HEADER + 2 * WAL_PAGE] = {0};
+    uint64_t lsn = h.first_lsn;
+    struct os_file *f;
+
+    h.db_id = LOG_DB;
+    h.file_no = 2;
+    h.salt = 99;
+    wal_header_encode(bytes, &h);
+    for (unsigned i = 0; i < records; i++, lsn += WAL_RECORD_HEADER + 8) {
+        struct wal_record_head head = {
+            .length = 8, .behind = WAL_CLAIMS_NOTHING, .seq = 5000 + i, .type = WAL_BATCH};
+        uint8_t *at = bytes + wal_offset(h.first_lsn, lsn);
+
+        head.check = wal_record_check(&head, hash64("8 octets", 8), h.salt, lsn);
+        wal_record_encode(at, &head);
+        memcpy(at + WAL_RECORD_HEADER, "8 octets", 8);
+    }
+    err_ignore(os_remove(fx->dir, "000002.log"));
+    assert_int_equal(os_open(fx->dir, "000002.log", OS_WRITE | OS_CREATE, &f), ODB_OK);
+    assert_int_equal(os_write(f, 0, bytes, sizeof bytes), ODB_OK);
+    os_close(f);
+    assert_int_equal(log_list(fx), ODB_OK);
+    assert_int_equal(fx->file_count, 2);
+}
+
+static void expect_refusal(struct log_fx *fx, odb_status want, const char *says)
+{
+    odb_status st = log_replay_files(fx, 0);
+
+    if (st != want || !strstr(odb_error_text(), says))
+        fail_msg("%s: \"%s\" does not say \"%s\"", odb_status_name(st), odb_error_text(), says);
+    assert_true(fx->seen <= fx->appended + 3); /* what the forged ones hold */
+}
+
+/* The check of the last record: it lies behind `fx->appended - 1` others. */
+static uint64_t last_record_check(struct log_fx *fx)
+{
+    uint64_t lsn = 0;
+    uint8_t check[8];
+
+    for (uint64_t i = 0; i + 1 < fx->appended; i++)
+        lsn += wal_record_size(log_payload_len(fx, i));
+    assert_int_equal(lsn + wal_record_size(log_payload_len(fx, fx->appended - 1)), fx->last_end);
+    log_peek(fx, "000001.log", WAL_SEGMENT_HEADER + lsn, check, sizeof check);
+    return get_u64(check);
+}
+
+static void segments_that_lie_are_refused(void **state)
+{
+    struct wal_header good = {.next_seq = 5000, .prev_no = 1}, lie;
+    uint8_t head[WAL_SEGMENT_HEADER];
+    struct log_fx fx;
+    size_t last;
+
+    (void)state;
+    one_segment(&fx, 10);
+    good.first_lsn = good.prev_end = fx.last_end;
+    good.prev_check = last_record_check(&fx);
+    forge_segment(&fx, good, 3);
+    assert_int_equal(log_replay_files(&fx, 0), ODB_OK);
+    assert_int_equal(fx.seen, 13);
+    lie = good;
+    lie.prev_check++;
+    forge_segment(&fx, lie, 3);
+    expect_refusal(&fx, ODB_CORRUPT, "ends with another record");
+    lie = good; /* it begins inside the last record of the one before */
+    last = wal_record_size(log_payload_len(&fx, fx.appended - 1));
+    lie.first_lsn = lie.prev_end = good.first_lsn - last + 8;
+    forge_segment(&fx, lie, 3);
+    expect_refusal(&fx, ODB_CORRUPT, "000002.log");
+    lie = good;
+    lie.durable = 8; /* not a lie: it says less than there is */
+    forge_segment(&fx, lie, 0);
+    assert_int_equal(log_replay_files(&fx, 0), ODB_OK);
+    assert_int_equal(fx.seen, 10);
+    lie = (struct wal_header){.first_lsn = good.first_lsn + 4096, .next_seq = 5000};
+    forge_segment(&fx, lie, 3);
+    expect_refusal(&fx, ODB_CORRUPT, "begins where the log before it does not end");
+    forge_segment(&fx, lie, 0); /* nothing proves that it was ever used */
+    assert_int_equal(log_replay_files(&fx, 0), ODB_OK);
+    assert_int_equal(fx.seen, 10);
+    forge_segment(&fx, good, 3); /* a release to come wrote it */
+    log_peek(&fx, "000002.log", 0, head, sizeof head);
+    head[8]++;
+    enc_u64(head + sizeof head - 8, hash_salted(head, sizeof head - 8, 0, 0));
+    log_poke(&fx, "000002.log", 0, head, sizeof head);
+    expect_refusal(&fx, ODB_VERSION, "000002.log: log segment of a newer release");
+    log_release_posix(&fx);
+}
+
+/* A third one that names the first, behind which the second stands already. */
+static void two_segments_never_follow_the_same_one(void **state)
+{
+    uint8_t bytes[WAL_SEGMENT_HEADER + WAL_PAGE] = {0};
+    struct wal_header h = {
+        .db_id = LOG_DB, .file_no = 3, .salt = 7, .next_seq = 5001, .prev_no = 1};
+    struct log_fx fx;
+    struct os_file *f;
+
+    (void)state;
+    one_segment(&fx, 10);
+    h.first_lsn = h.prev_end = fx.last_end;
+    h.prev_check = last_record_check(&fx);
+    forge_segment(&fx,
+                  (struct wal_header){.next_seq = 5000,
+                                      .prev_no = 1,
+                                      .first_lsn = fx.last_end,
+                                      .prev_end = fx.last_end,
+                                      .prev_check = h.prev_check},
+                  1);
+    assert_int_equal(log_replay_files(&fx, 0), ODB_OK);
+    h.first_lsn = h.prev_end = fx.last_end + WAL_RECORD_HEADER + 8;
+    wal_header_encode(bytes, &h);
+    assert_int_equal(os_open(fx.dir, "000003.log", OS_WRITE | OS_CREATE, &f), ODB_OK);
+    assert_int_equal(os_write(f, 0, bytes, sizeof bytes), ODB_OK);
+    os_close(f);
+    assert_int_equal(log_list(&fx), ODB_OK);
+    expect_refusal(&fx, ODB_CORRUPT, "two log segments follow the same one");
+    fx.files[0] = 3; /* and they must be given in order */
+    fx.files[2] = 1;
+    assert_int_equal(log_replay_files(&fx, 0), ODB_INVALID);
+    assert_int_equal(log_list(&fx), ODB_OK);
+    log_release_posix(&fx);
+}
+
 static void the_tail_is_searched_for_numbers_and_witnesses(void **state)
 {
     struct wal_record_head rec = {
@@ -525,6 +654,8 @@ int main(void)
         cmocka_unit_test(a_stale_segment_does_not_fit_between_its_neighbours),
         cmocka_unit_test(a_segment_never_begun_is_passed_over),
         cmocka_unit_test(records_that_lie_are_refused),
+        cmocka_unit_test(segments_that_lie_are_refused),
+        cmocka_unit_test(two_segments_never_follow_the_same_one),
         cmocka_unit_test(the_tail_is_searched_for_numbers_and_witnesses),
         cmocka_unit_test(marks_are_records_that_use_no_numbers),
         cmocka_unit_test(false_records_cannot_cost_more_than_the_file_is_long),
