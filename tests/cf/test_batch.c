@@ -180,9 +180,45 @@ static void without_memory_the_batch_stays_as_it_was(void **state)
     assert_int_equal(test_alloc_alive(), 0);
 }
 
+/* As if it held so much already: what lies behind its end is not looked at. */
+static void a_batch_has_a_largest_size(void **state)
+{
+    struct batch b = {0};
+    uint8_t byte = 2;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(batch_put(&b, 0, odb_s("k"), odb_s("v")), ODB_OK);
+    len = b.ops.len;
+    b.ops.len = WAL_PAYLOAD_MAX - 8;
+    assert_int_equal(batch_put(&b, 0, odb_s("k"), odb_s("v")), ODB_TOO_LARGE);
+    assert_int_equal(batch_delete(&b, 0, odb_s("k")), ODB_TOO_LARGE);
+    b.ops.len = len;
+    assert_int_equal(batch_from_bytes(&b, odb_bytes(&byte, WAL_PAYLOAD_MAX + 1)), ODB_TOO_LARGE);
+    assert_int_equal(b.ops.len, len);
+    assert_int_equal(b.count, 1);
+    test_alloc_fail(0, 0);
+    {
+        uint8_t large[512] = {2, 0, 1, 0, 'k'};
+        struct batch fresh = {0};
+
+        for (size_t at = 5; at + 5 <= sizeof large; at += 5)
+            memcpy(large + at, large, 5);
+        assert_int_equal(batch_from_bytes(&fresh, odb_bytes(large, 510)), ODB_NOMEM);
+        assert_int_equal(fresh.count, 0);
+        test_alloc_fail(-1, 0);
+        assert_int_equal(batch_from_bytes(&fresh, odb_bytes(large, 510)), ODB_OK);
+        assert_int_equal(fresh.count, 102);
+        batch_release(&fresh);
+    }
+    batch_release(&b);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_batch_has_a_largest_size),
         cmocka_unit_test(what_goes_in_comes_out),
         cmocka_unit_test(sizes_over_the_limit_are_refused_and_change_nothing),
         cmocka_unit_test(foreign_bytes_are_taken_when_they_are_a_batch),

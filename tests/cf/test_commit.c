@@ -559,9 +559,176 @@ static void P11_a_read_finds_what_was_there_when_it_began(void **state)
     sim_free(os);
 }
 
+/* ---- commits that depend on something ---- */
+
+#define MANY   12 /* families: more than a commit keeps on the stack */
+#define CLAIMS 22 /* keys and ranges, more than a set of claims keeps in itself */
+
+static void must_be_text(struct cf_set *s, struct cf *f, const char *key, const char *want)
+{
+    char got[16];
+    size_t n = 0;
+
+    assert_int_equal(cf_get_into(s, f, NULL, odb_s(key), got, sizeof got, &n), ODB_OK);
+    assert_int_equal(n, strlen(want));
+    assert_memory_equal(got, want, n);
+}
+
+/* Begin, put something large, commit a guarded batch over many families that holds what it claims. */
+static odb_status prepare_much(struct cf_set *s, const struct batch *b, odb_guard *guard,
+                               odb_claim *claim, struct cf_snapshot **snap)
+{
+    static const char large[3000];
+    struct cf *f = NULL;
+    odb_status st = cf_find(s, "default", &f);
+
+    if (st == ODB_OK)
+        st = cf_txn_begin(s, snap);
+    if (st == ODB_OK)
+        st = cf_put(s, f, odb_s("large"), odb_bytes(large, sizeof large), NULL);
+    if (st != ODB_OK)
+        return st;
+    guard->since = cf_snapshot_seq(*snap);
+    for (int i = 0; i < CLAIMS; i++)
+        claim[i].since = guard->since;
+    return cf_commit_guarded(s, b, guard, NULL);
+}
+
+static void P16_a_guarded_commit_without_memory_changes_nothing(void **state)
+{
+    static const char *const names[] = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"};
+    static const char *const keys[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j",
+                                       "k", "l", "m", "n", "o", "p", "q", "r", "s", "t"};
+    odb_claim claim[CLAIMS] = {{0}};
+    struct batch b = {0};
+    long n = 0, failed = 1;
+
+    (void)state;
+    for (int i = 0; i < CLAIMS; i++)
+        claim[i].lower = odb_s(i < 20 ? keys[i] : i == 20 ? "u" : "x");
+    claim[20].is_range = claim[21].is_range = true;
+    claim[20].upper = odb_s("w");
+    for (uint32_t i = 0; i < MANY; i++)
+        assert_int_equal(batch_put(&b, i, odb_s("key"), odb_s("new")), ODB_OK);
+    for (; failed; n++) {
+        odb_guard guard = {.claim = claim, .claim_count = CLAIMS, .hold = 1};
+        odb_guard release = {.since = ODB_SINCE_EVER, .release = 1};
+        struct os *os = sim_new(1);
+        struct cf_set_options o = crowd_options(os, 0);
+        struct cf_snapshot *snap = NULL;
+        struct batch nothing = {0};
+        struct cf *f[MANY];
+        struct cf_set *s;
+        odb_status st;
+
+        assert_true(n < 1000);
+        o.families = names;
+        o.family_count = MANY - 1;
+        assert_int_equal(cf_open(DB, &o, &s), ODB_OK);
+        for (int i = 0; i < MANY; i++) {
+            assert_int_equal(cf_find(s, i ? names[i - 1] : "default", &f[i]), ODB_OK);
+            assert_int_equal(cf_put(s, f[i], odb_s("key"), odb_s("old"), NULL), ODB_OK);
+        }
+        test_alloc_fail(n, 0);
+        st = prepare_much(s, &b, &guard, claim, &snap);
+        failed = test_alloc_failed();
+        test_alloc_fail(-1, 0);
+        assert_true(st == ODB_OK || (st == ODB_NOMEM && failed));
+        for (int i = 0; i < MANY; i++)
+            must_be_text(s, f[i], "key", st == ODB_OK ? "new" : "old");
+        for (int i = 0; i < CLAIMS; i++) /* held, or not at all */
+            assert_int_equal(cf_put(s, f[0], claim[i].lower, odb_s("other"), NULL),
+                             st == ODB_OK ? ODB_CONFLICT : ODB_OK);
+        assert_int_equal(cf_put(s, f[0], odb_s("w"), odb_s("other"), NULL), ODB_OK);
+        if (st == ODB_OK) {
+            assert_int_equal(cf_commit_guarded(s, &nothing, &release, NULL), ODB_OK);
+            for (int i = 0; i < CLAIMS; i++)
+                assert_int_equal(cf_put(s, f[0], claim[i].lower, odb_s("other"), NULL), ODB_OK);
+        }
+        cf_snapshot_free(s, snap);
+        assert_int_equal(cf_close(s), ODB_OK);
+        sim_free(os);
+    }
+    assert_true(n > 6);
+    batch_release(&b);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
+/* The ring of recent commits has forgotten what came since: the memtables know of keys, nobody of
+ * ranges, and of what was flushed only that it may have been touched. */
+static void what_the_ring_forgot_is_looked_up_or_too_old(void **state)
+{
+    enum { FORGOTTEN = 20000 };
+    static const struct {
+        const char *claim, *upper, *write;
+        uint32_t family;
+        bool is_flushed;
+        odb_status want;
+    } c[] = {
+        {"untouched", NULL, "mine", 0, false, ODB_OK},
+        {"x00007", NULL, "mine", 0, false, ODB_CONFLICT},
+        {"x00007", NULL, "mine", 1, false, ODB_OK},  /* in another family */
+        {"x00007", NULL, "mine", 77, false, ODB_OK}, /* one that is not there */
+        {"untouched", NULL, "x00007", 0, false, ODB_CONFLICT},
+        {"a", "b", "mine", 0, false, ODB_TOO_OLD},
+        {"x00007", NULL, "mine", 0, true, ODB_TOO_OLD},
+        {"untouched", NULL, "mine", 0, true, ODB_OK}, /* no table of since then holds such keys */
+        {"untouched", NULL, "x00007", 0, true, ODB_TOO_OLD},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof c / sizeof c[0]; i++) {
+        struct os *os = sim_new(1);
+        struct cf_set_options o = crowd_options(os, 0);
+        odb_claim claim = {.family = c[i].family, .lower = odb_s(c[i].claim)};
+        odb_guard guard = {.claim = &claim, .claim_count = 1};
+        struct cf_snapshot *snap = NULL;
+        struct batch b = {0};
+        struct cf_set *s;
+        struct cf *f;
+        char key[16];
+        odb_status st;
+
+        o.family.write_buffer = 1 << 24;
+        o.log_limit = 0;
+        assert_int_equal(cf_open(DB, &o, &s), ODB_OK);
+        assert_int_equal(cf_find(s, "default", &f), ODB_OK);
+        assert_int_equal(cf_txn_begin(s, &snap), ODB_OK);
+        claim.since = guard.since = cf_snapshot_seq(snap);
+        claim.is_range = c[i].upper != NULL;
+        if (claim.is_range)
+            claim.upper = odb_s(c[i].upper);
+        for (unsigned k = 0; k < FORGOTTEN; k++) {
+            (void)snprintf(key, sizeof key, "x%05u", k);
+            assert_int_equal(batch_put(&b, 0, odb_s(key), odb_s("v")), ODB_OK);
+        }
+        assert_int_equal(cf_commit(s, &b, NULL), ODB_OK);
+        if (c[i].is_flushed)
+            assert_int_equal(cf_flush(s, f), ODB_OK);
+        batch_clear(&b);
+        assert_int_equal(batch_put(&b, 0, odb_s(c[i].write), odb_s("w")), ODB_OK);
+        st = cf_commit_guarded(s, &b, &guard, NULL);
+        if (st != c[i].want)
+            fail_msg("case %zu: %s: %s", i, odb_status_name(st), odb_error_text());
+        if (st == ODB_OK)
+            must_be_text(s, f, c[i].write, "w");
+        else if (strcmp(c[i].write, "mine") == 0)
+            assert_int_equal(cf_exists(s, f, NULL, odb_s("mine")), ODB_ABSENT);
+        else
+            must_be_text(s, f, c[i].write, "v");
+        batch_release(&b);
+        cf_snapshot_free(s, snap);
+        assert_int_equal(cf_close(s), ODB_OK);
+        sim_free(os);
+    }
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(P16_a_guarded_commit_without_memory_changes_nothing),
+        cmocka_unit_test(what_the_ring_forgot_is_looked_up_or_too_old),
         cmocka_unit_test(commits_are_whole_ordered_and_seen_on_return),
         cmocka_unit_test(the_queue_goes_round),
         cmocka_unit_test(families_come_and_go_beside_commits),
