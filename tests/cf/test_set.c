@@ -11,6 +11,7 @@
 #include "os/sim.h"
 #include "tests/lib/child.h"
 #include "tests/lib/test_alloc.h"
+#include "wal/wal_priv.h"
 
 #define DB "/db"
 
@@ -1568,12 +1569,14 @@ static void a_manifest_that_contradicts_itself_is_refused_and_changes_nothing(vo
 /* The log takes whatever it is given: what a batch is, is known here. */
 static void append_lie(struct cf_set *s, uint64_t first_seq, odb_slice payload)
 {
-    uint64_t end = 0;
+    uint64_t end = 0, last_seq;
 
     os_mutex_lock(&s->commit_lock);
+    last_seq = s->wal->last_seq;
     assert_int_equal(
         wal_append(s->wal, WAL_BATCH, first_seq, payload, hash64(payload.data, payload.size), &end),
         ODB_OK);
+    s->wal->last_seq = last_seq; /* its own records behind this one are no lies */
     os_mutex_unlock(&s->commit_lock);
     assert_int_equal(wal_sync(s->wal, end), ODB_OK);
 }
@@ -1690,7 +1693,7 @@ static void replay_stays_within_its_budget(void **state)
                                          NULL, odb_s(key), got, sizeof got, &n),
                              ODB_OK);
             assert_int_equal(n, sizeof want);
-            assert_memory_equal(got, want, strlen(want) < 10 ? strlen(want) : 10);
+            assert_memory_equal(got, want, sizeof want);
         }
         assert_int_equal(cf_close(s), ODB_OK);
         sim_free(opt.os);
