@@ -28,6 +28,7 @@
 #define RETRY_NS    100000000u
 #define HEIRS       4096
 #define DEAD_MIN    1024
+#define MEND_MIN    1024 /* inserts after which, and after an eighth more nodes, all are looked at */
 
 /* ---- linking ---- */
 
@@ -113,6 +114,23 @@ static void note_newest(struct vec_index *ix, const uint32_t *slot, size_t n)
     atomic_store_explicit(&ix->newest, newest, memory_order_release);
 }
 
+odb_status vec_mend(struct vec_index *ix)
+{
+    uint32_t slots = atomic_load(&ix->a.slot_count), *stack;
+    uint64_t *found = mem_array((size_t)slots / 64 + 1, sizeof *found);
+    odb_status st = prepare_writer(ix);
+
+    stack = mem_array(slots ? slots : 1, sizeof *stack);
+    if (st == ODB_OK && found && stack) {
+        (void)vec_reconnect(&ix->a, &ix->writer, ix->linked, found, stack, slots, &ix->dirty);
+        ix->unmended = 0;
+    } else if (st == ODB_OK)
+        st = err_set(ODB_NOMEM, "vector index: no memory to look at all of it");
+    mem_free(found);
+    mem_free(stack);
+    return st;
+}
+
 size_t vec_apply(struct vec_index *ix, size_t max)
 {
     uint32_t slot[APPLY_ONCE];
@@ -131,6 +149,10 @@ size_t vec_apply(struct vec_index *ix, size_t max)
     }
     drop_pending(ix, n);
     atomic_fetch_add_explicit(&ix->inserts, n, memory_order_relaxed);
+    ix->unmended += n;
+    if (ix->unmended >= MEND_MIN && ix->unmended >= atomic_load(&ix->a.slot_count) / 8 &&
+        vec_mend(ix) != ODB_OK)
+        ix->unmended /= 2; /* no memory: tried again when there is more to find */
     return n;
 }
 
@@ -172,23 +194,6 @@ static void link_as_helper(void *arg)
     vec_scratch_release(&s);
 }
 
-/* Everything that cannot be reached is linked once more. */
-static odb_status mend(struct vec_index *ix)
-{
-    uint32_t slots = atomic_load(&ix->a.slot_count), *stack;
-    uint64_t *found = mem_array((size_t)slots / 64 + 1, sizeof *found);
-    odb_status st = ODB_OK;
-
-    stack = mem_array(slots ? slots : 1, sizeof *stack);
-    if (found && stack)
-        (void)vec_reconnect(&ix->a, &ix->writer, ix->linked, found, stack, slots, &ix->dirty);
-    else
-        st = err_set(ODB_NOMEM, "vector index: no memory to look at all of it");
-    mem_free(found);
-    mem_free(stack);
-    return st;
-}
-
 odb_status vec_apply_all(struct vec_index *ix, uint32_t threads, odb_progress *progress, void *arg)
 {
     struct os_thread *helper[64];
@@ -226,7 +231,7 @@ odb_status vec_apply_all(struct vec_index *ix, uint32_t threads, odb_progress *p
         for (size_t i = 0; i < n; i++)
             set_linked(ix, slot[i]);
         atomic_fetch_add_explicit(&ix->inserts, n, memory_order_relaxed);
-        st = mend(ix);
+        st = vec_mend(ix);
         drop_pending(ix, n);
         if (st == ODB_OK && atomic_load(&c.stop))
             st = err_set(ODB_CANCELLED, "stopped after %zu of %zu vectors", n, c.count);
@@ -516,7 +521,7 @@ odb_status vec_consolidate(struct vec_index *ix)
     /* What is left was ended before it was linked, or just now. */
     ix->dead_outside = atomic_load_explicit(&ix->dead, memory_order_relaxed);
     if (st == ODB_OK)
-        st = mend(ix);
+        st = vec_mend(ix);
     mem_free(bits);
     return st == ODB_OK ? vec_flush(ix) : st;
 }

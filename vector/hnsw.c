@@ -19,7 +19,9 @@
  *
  * 1. Rows never name a slot twice, nor their own.
  * 2. A node's rows are complete before any row names it.
- * 3. With one writer, every node is reachable after vec_reconnect().
+ * 3. Whoever a full row drops is named by one of its own neighbours, or one of them takes it back, for
+ *    its last: so inserts of one writer orphan nobody. Islands (members name each other, nobody else
+ *    does) are rare, and every node is reachable after vec_reconnect().
  */
 #include "vector/hnsw.h"
 
@@ -512,6 +514,11 @@ static void add_link(struct vec_arena *a, struct vec_scratch *s, uint32_t node, 
     c[count] = (struct vec_cand){dist, slot};
     qsort(c, count + 1, sizeof *c, compare_cands);
     head = choose_diverse(a, s, node, c, count + 1, max, ids);
+    for (uint32_t i = 0, k = 0; level == 0 && i <= count; i++) /* both in the same order */
+        if (k < head && VEC_CAND_SLOT(c[i].slot) == ids[k])
+            k++;
+        else if (s->lost_len < VEC_LOST_MAX && VEC_CAND_SLOT(c[i].slot) != slot)
+            s->lost[s->lost_len++] = VEC_CAND_SLOT(c[i].slot);
     for (uint32_t i = 0; same && i < head; i++)
         same = atomic_load_explicit(&row[1 + i].v, memory_order_relaxed) == ids[i];
     if (!same || head != count) {
@@ -520,6 +527,89 @@ static void add_link(struct vec_arena *a, struct vec_scratch *s, uint32_t node, 
     }
 done:
     os_mutex_unlock(vec_row_lock(a, node));
+}
+
+/* ---- nobody is left behind ---- */
+
+/* Have `node` name `slot`: where its row is full, in place of the last, which is returned. Else VEC_NONE. */
+static uint32_t take_in(struct vec_arena *a, uint32_t node, uint32_t slot, struct vec_dirty *dirty)
+{
+    vec_link *row = vec_links(a, node, 0);
+    uint32_t max = vec_links_max(a, 0), head, count, gives = VEC_NONE;
+
+    os_mutex_lock(vec_row_lock(a, node));
+    head = atomic_load_explicit(&row->v, memory_order_relaxed);
+    count = VEC_HEAD_COUNT(head);
+    if (count < max) {
+        atomic_store_explicit(&row[1 + count].v, slot, memory_order_release);
+        atomic_store_explicit(&row->v, head + 1, memory_order_release);
+    } else {
+        gives = atomic_load_explicit(&row[max].v, memory_order_relaxed);
+        if (VEC_HEAD_DIVERSE(head) == max)
+            atomic_store_explicit(&row->v, (head & VEC_HEAD_DIRTY) | VEC_HEAD(max, max - 1),
+                                  memory_order_release);
+        atomic_store_explicit(&row[max].v, slot, memory_order_release);
+    }
+    note_dirty(dirty, row, node);
+    os_mutex_unlock(vec_row_lock(a, node));
+    return gives;
+}
+
+/* Have `slot` name `other` as well. False: its row is full. */
+static bool name_too(struct vec_arena *a, uint32_t slot, uint32_t other, struct vec_dirty *dirty)
+{
+    vec_link *row = vec_links(a, slot, 0);
+    uint32_t head, count;
+    bool named;
+
+    os_mutex_lock(vec_row_lock(a, slot));
+    head = atomic_load_explicit(&row->v, memory_order_relaxed);
+    count = VEC_HEAD_COUNT(head);
+    named = other == slot || row_names(row, count, other);
+    if (!named && count < vec_links_max(a, 0)) {
+        atomic_store_explicit(&row[1 + count].v, other, memory_order_release);
+        atomic_store_explicit(&row->v, head + 1, memory_order_release);
+        note_dirty(dirty, row, slot);
+        named = true;
+    }
+    os_mutex_unlock(vec_row_lock(a, slot));
+    return named;
+}
+
+static bool is_named_by_own(const struct vec_arena *a, uint32_t slot)
+{
+    const vec_link *own = vec_links(a, slot, 0);
+    uint32_t count = row_count(own);
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t near = atomic_load_explicit(&own[1 + i].v, memory_order_acquire);
+        const vec_link *row = vec_links(a, near, 0);
+
+        if (row_names(row, row_count(row), slot))
+            return true;
+    }
+    return false;
+}
+
+/* (3): `slot`, just inserted, and whom rows have dropped for it. Who gives way for one of them hangs on
+ * that one, or is looked after in turn. */
+static void keep_named(struct vec_arena *a, struct vec_scratch *s, uint32_t slot,
+                       struct vec_dirty *dirty)
+{
+    uint32_t gives;
+
+    if (s->lost_len < VEC_LOST_MAX)
+        s->lost[s->lost_len++] = slot;
+    for (uint32_t i = 0; i < s->lost_len; i++) {
+        uint32_t lost = s->lost[i];
+        const vec_link *own = vec_links(a, lost, 0);
+
+        if (row_count(own) == 0 || is_named_by_own(a, lost))
+            continue;
+        gives = take_in(a, atomic_load_explicit(&own[1].v, memory_order_acquire), lost, dirty);
+        if (gives != VEC_NONE && !name_too(a, lost, gives, dirty) && s->lost_len < VEC_LOST_MAX)
+            s->lost[s->lost_len++] = gives;
+    }
 }
 
 /* ---- inserting ---- */
@@ -589,6 +679,7 @@ static void insert_links(struct vec_arena *a, struct vec_scratch *s, uint32_t sl
 
     q = query_of_slot(a, s, slot);
     s->distances = s->hops = 0;
+    s->lost_len = 0;
     memset(count, 0, sizeof count);
     note_dirty(dirty, vec_links(a, slot, 0), slot);
     for (unsigned l = 0; l <= level; l++) /* what the slot's last tenant left */
@@ -620,6 +711,8 @@ static void insert_links(struct vec_arena *a, struct vec_scratch *s, uint32_t sl
     for (unsigned l = 0; l <= level && l <= top; l++)
         for (uint32_t i = 0; i < count[l]; i++)
             add_link(a, s, chosen[l][i], slot, dist[l][i], l, forget || l > 0, dirty);
+    if (forget)
+        keep_named(a, s, slot, dirty);
     raise_entry(a, slot, level);
 }
 
@@ -783,8 +876,7 @@ uint32_t vec_reach(const struct vec_arena *a, uint64_t *found, uint32_t *stack, 
 static void force_link(struct vec_arena *a, struct vec_scratch *s, uint32_t slot,
                        const uint64_t *found, struct vec_dirty *dirty)
 {
-    vec_link *own = vec_links(a, slot, 0);
-    uint32_t max = vec_links_max(a, 0), own_count = row_count(own);
+    uint32_t max = vec_links_max(a, 0);
     struct vec_view all = {0};
     struct vec_cand from = {0, (uint32_t)atomic_load_explicit(&a->entry, memory_order_relaxed)};
     const void *q = query_of_slot(a, s, slot);
@@ -794,39 +886,16 @@ static void force_link(struct vec_arena *a, struct vec_scratch *s, uint32_t slot
     (void)walk_level(a, s, q, a->space.ef_construction, 0, &all);
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < s->pool_len; i++) {
-            uint32_t node = VEC_CAND_SLOT(s->pool[i].slot), head, count, gives;
-            vec_link *row = vec_links(a, node, 0);
+            uint32_t node = VEC_CAND_SLOT(s->pool[i].slot), gives;
+            bool named;
 
-            if (node == slot || !vec_bit(found, node))
+            if (node == slot || !vec_bit(found, node) ||
+                (pass == 0 && row_count(vec_links(a, node, 0)) == max))
                 continue;
-            head = atomic_load_explicit(&row->v, memory_order_relaxed);
-            count = VEC_HEAD_COUNT(head);
-            if (count == max && pass == 0)
-                continue;
-            os_mutex_lock(vec_row_lock(a, node));
-            if (count < max) {
-                atomic_store_explicit(&row[1 + count].v, slot, memory_order_release);
-                atomic_store_explicit(&row->v, head + 1, memory_order_release);
-            } else {
-                gives = atomic_load_explicit(&row[max].v, memory_order_relaxed);
-                if (VEC_HEAD_DIVERSE(head) == max)
-                    atomic_store_explicit(&row->v, (head & VEC_HEAD_DIRTY) | VEC_HEAD(max, max - 1),
-                                          memory_order_release);
-                atomic_store_explicit(&row[max].v, slot, memory_order_release);
-            }
-            os_mutex_unlock(vec_row_lock(a, node));
-            note_dirty(dirty, row, node);
-            if (count < max)
-                return;
-            os_mutex_lock(vec_row_lock(a, slot));
-            if (!row_names(own, own_count, gives) && gives != slot) {
-                uint32_t own_head = atomic_load_explicit(&own->v, memory_order_relaxed);
-
-                assert(own_count < max); /* fresh from an insert: at most m */
-                atomic_store_explicit(&own[1 + own_count].v, gives, memory_order_release);
-                atomic_store_explicit(&own->v, own_head + 1, memory_order_release);
-            }
-            os_mutex_unlock(vec_row_lock(a, slot));
+            gives = take_in(a, node, slot, dirty);
+            named = gives == VEC_NONE || name_too(a, slot, gives, dirty);
+            assert(named); /* fresh from an insert: it names at most m */
+            (void)named;
             return;
         }
 }

@@ -18,6 +18,8 @@ struct vec_cand {
 #define VEC_CAND_EXPANDED 0x40000000u
 #define VEC_CAND_SLOT(c)  ((c)&0x3fffffffu)
 
+#define VEC_LOST_MAX 128
+
 /* What one walk needs, kept from walk to walk by one thread at a time. Zero-initialised is empty. */
 struct vec_scratch {
     uint8_t *visited; /* by slot: `tag` when this walk has been there */
@@ -30,6 +32,8 @@ struct vec_scratch {
     void *query; /* room for one query */
     float *wide; /* room for one row as floats */
     size_t query_bytes, wide_bytes;
+    uint32_t lost[VEC_LOST_MAX]; /* whom rows of level 0 have dropped during an insert */
+    uint32_t lost_len;
     struct vec_scratch *next; /* in a list of idle ones */
     /* what the last walk cost */
     uint64_t distances, hops;
@@ -75,7 +79,8 @@ struct vec_dirty {
 /* Empty and large: give the memory back. */
 void vec_dirty_shrink(struct vec_dirty *dirty);
 
-/* Link a slot whose code is complete. The scratch must have been prepared for ef_construction. */
+/* Link a slot whose code is complete. One thread alone leaves nobody behind whom no neighbour names; of
+ * several, and of islands whose members name each other, vec_reconnect() takes care. The scratch must have been prepared for ef_construction. */
 void vec_insert(struct vec_arena *a, struct vec_scratch *s, uint32_t slot, struct vec_dirty *dirty);
 
 /* Whether a slot is to be taken out, or must not be linked to. */

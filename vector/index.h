@@ -78,6 +78,7 @@ struct vec_index {
     struct vec_dirty dirty;
     struct vec_list done;  /* linked since the last flush: their markers go */
     struct vec_list gone;  /* taken out since the last flush: rows and markers go, slots follow */
+    uint64_t unmended;     /* inserts since everything was last known to be reachable */
     uint64_t dead_outside; /* dead that the last removal found not linked yet */
     odb_status failed;     /* of the last flush */
     uint64_t last_flush_ns;
@@ -160,6 +161,8 @@ size_t vec_apply(struct vec_index *ix, size_t max);
 /* Link all that is pending now with several threads; ODB_CANCELLED: progress said so. */
 ODB_MUST_CHECK odb_status vec_apply_all(struct vec_index *ix, uint32_t threads,
                                         odb_progress *progress, void *arg);
+/* Whatever no way leads to in the graph is linked once more. */
+ODB_MUST_CHECK odb_status vec_mend(struct vec_index *ix);
 /* Store what changed. */
 ODB_MUST_CHECK odb_status vec_flush(struct vec_index *ix);
 /* Whether enough is dead to be taken out now. */

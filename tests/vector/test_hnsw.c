@@ -217,6 +217,30 @@ static void consolidate(struct graph *g)
     (void)vec_reconnect(&g->a, &g->s, g->linked, g->found, g->stack, g->count, NULL);
 }
 
+/* A full row drops somebody for who comes: often the only one that named it, were that not looked after.
+ * No reconnecting here. */
+static void inserts_alone_leave_nobody_behind(void **state)
+{
+    enum { N = 5000 };
+    struct data *d = data_new(31, DIM);
+    struct rnd r = {31};
+    struct graph g;
+
+    (void)state;
+    graph_open(&g, VEC_L2, VEC_F32, N, NULL);
+    g.a.space.m = 8; /* rows are full early */
+    for (uint32_t slot = 0; slot < N; slot++) {
+        graph_place(&g, slot, d);
+        for (int k = 0; k < DIM; k++) /* no clusters: in those, neighbours name each other */
+            g.x[(size_t)slot * DIM + (size_t)k] = data_gauss(&r);
+        vec_row_encode(VEC_F32, g.x + (size_t)slot * DIM, 1, DIM, vec_row(&g.a, slot));
+        graph_link(&g, slot);
+    }
+    assert_int_equal(vec_reach(&g.a, g.found, g.stack, N), N);
+    graph_close(&g);
+    data_free(d);
+}
+
 /* Replace the whole set five times, in slots that are used again. */
 static void churn_costs_no_recall(void **state)
 {
@@ -493,6 +517,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(several_insert_while_others_search),
         cmocka_unit_test(every_kernel_and_form_finds_the_nearest),
         cmocka_unit_test(the_same_inserts_make_the_same_graph),
+        cmocka_unit_test(inserts_alone_leave_nobody_behind),
         cmocka_unit_test(churn_costs_no_recall),
         cmocka_unit_test(removing_nearly_all_keeps_the_rest_together),
         cmocka_unit_test(equal_vectors_stay_reachable),
