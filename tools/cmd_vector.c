@@ -40,6 +40,44 @@ static size_t parse_numbers(const char *text, float **out)
     return n;
 }
 
+/* A word of a list, whose first is number 1; 0: none of them. */
+static unsigned number_of_word(const char *word, const char *const *list)
+{
+    for (unsigned i = 0; list[i]; i++)
+        if (strcmp(list[i], word) == 0)
+            return i + 1;
+    return 0;
+}
+
+/* What the options say of the index. EXIT_FINE, or a message was printed. */
+static int config_of_options(const struct tool *t, odb_vec_config *c)
+{
+    static const char *const metrics[] = {"l2", "cosine", "dot", NULL};
+    static const char *const forms[] = {"f32", "f16", "i8", "auto", NULL};
+
+    *c = (odb_vec_config){.size = sizeof *c};
+    if (t->vector.metric) {
+        c->metric = (odb_metric)number_of_word(t->vector.metric, metrics);
+        if (!c->metric)
+            return tool_usage("--metric is l2, cosine or dot");
+    }
+    if (t->vector.form) {
+        c->form = (odb_vec_form)number_of_word(t->vector.form, forms);
+        if (!c->form)
+            return tool_usage("--form is f32, f16, i8 or auto");
+    }
+    if (t->vector.m > UINT32_MAX || t->vector.ef_construction > UINT32_MAX)
+        return tool_usage("--m is 4 to 64, --ef-construction at most 4096");
+    c->m = (uint32_t)t->vector.m;
+    c->ef_construction = (uint32_t)t->vector.ef_construction;
+    return EXIT_FINE;
+}
+
+static uint32_t ef_of_options(const struct tool *t)
+{
+    return t->vector.ef < UINT32_MAX ? (uint32_t)t->vector.ef : UINT32_MAX;
+}
+
 static void print_hit(const struct tool *t, odb_vec_hit hit)
 {
     struct bytes line = {NULL, 0, 0};
@@ -73,6 +111,8 @@ int cmd_vector_search(struct tool *t)
 
     how.k = t->limit && t->limit < 1000000 ? (uint32_t)t->limit : 10;
     how.exact = t->do_check;
+    how.ef = ef_of_options(t);
+    how.diverse = t->vector.is_diverse;
     if (t->prefix)
         how.prefix = odb_s(t->prefix);
     if (t->arg_count > 1) {
@@ -145,7 +185,7 @@ int cmd_vector_stats(struct tool *t)
 
 int cmd_vector_verify(struct tool *t)
 {
-    odb_vec_report r = {.size = sizeof r};
+    odb_vec_report r = {.size = sizeof r, .ef = ef_of_options(t)};
     odb_status st =
         odb_vec_verify(t->db, t->limit < UINT32_MAX ? (uint32_t)t->limit : UINT32_MAX, &r);
 
@@ -171,10 +211,16 @@ int cmd_vector_verify(struct tool *t)
 int cmd_vector_rebuild(struct tool *t)
 {
     struct progress p;
+    odb_vec_config c;
     odb_status st;
+    int code = config_of_options(t, &c);
 
+    if (code == EXIT_FINE && c.metric)
+        code = tool_usage("the metric cannot be changed");
+    if (code != EXIT_FINE)
+        return code;
     progress_begin(&p, t, "rebuild");
-    st = odb_vec_rebuild(t->db, NULL, 0, progress_report, &p);
+    st = odb_vec_rebuild(t->db, &c, 0, progress_report, &p);
     progress_end(&p);
     return st == ODB_OK ? EXIT_FINE : tool_fail(st, t->dir);
 }
@@ -206,22 +252,30 @@ int cmd_vector_bulk(struct tool *t)
 {
     const char *path = t->arg_count ? t->arg[0] : "-";
     FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    odb_vec_config c;
     odb_vec_bulk_options opt = {.size = sizeof opt, .progress = progress_report};
     struct progress p;
     odb_vec_bulk *b;
     char *line = NULL;
     size_t room = 0;
     uint64_t line_no = 0;
-    int code = EXIT_FINE;
+    int code = config_of_options(t, &c);
     odb_status st;
 
+    if (code != EXIT_FINE) {
+        if (in && in != stdin)
+            (void)fclose(in);
+        return code;
+    }
     if (!in) {
         fprintf(stderr, "odb: cannot read '%s': %s\n", path, strerror(errno));
         return EXIT_OTHER;
     }
     progress_begin(&p, t, "vectors");
     opt.arg = &p;
-    st = odb_vec_bulk_begin(t->db, &opt, &b);
+    st = odb_vec_open(t->db, &c);
+    if (st == ODB_OK)
+        st = odb_vec_bulk_begin(t->db, &opt, &b);
     if (st == ODB_OK) {
         while (code == EXIT_FINE && getline(&line, &room, in) > 0)
             code = bulk_line(b, line, ++line_no);

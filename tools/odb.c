@@ -240,22 +240,34 @@ static const struct command commands[] = {
      "FILTER\n"
      "is a condition on records, as of odb record query.\n\n"
      "  --limit K   so many (10)             --prefix P  ids that begin with P\n"
-     "  --check     look through all         --stats     tell how it was found\n\n"
+     "  --check     look through all         --stats     tell how it was found\n"
+     "  --ef N      candidates to look at    --diverse   different from each other, too\n\n"
      "  odb vector search notes n1 'importance >= 0.5' --limit 5\n"},
     {"vector stats", cmd_vector_stats, ACCESS_LOOK, 0, 0, "DIR", "print figures of the vectors",
      "  odb vector stats notes --json\n"},
-    {"vector verify", cmd_vector_verify, ACCESS_LOOK, 0, 0, "DIR [--limit N]",
+    {"vector verify", cmd_vector_verify, ACCESS_LOOK, 0, 0, "DIR [--limit N] [--ef N]",
      "compare vectors and graph, measure recall",
      "Checks that every vector has its node and every node its vector, that all can be reached, "
      "and\n"
-     "how many of the ten nearest a search finds, from N samples (100). Exit code 4 when they "
-     "disagree.\n\n"
-     "  odb vector verify notes\n"},
-    {"vector rebuild", cmd_vector_rebuild, ACCESS_CHANGE, 0, 0, "DIR", "build the graph anew",
-     "  odb vector rebuild notes\n"},
-    {"vector bulk", cmd_vector_bulk, ACCESS_CREATE, 0, 1, "DIR [FILE]", "load many vectors",
-     "Lines are an id, a tabulator, and numbers between blanks or commas.\n\n"
-     "  odb vector bulk notes vectors.tsv\n"},
+     "how many of the ten nearest a search finds, from N samples (100), among as many candidates "
+     "as "
+     "--ef\n"
+     "says. Exit code 4 when they disagree.\n\n"
+     "  odb vector verify notes\n"
+     "  odb vector verify notes --limit 300 --ef 200     would more candidates find more?\n"},
+    {"vector rebuild", cmd_vector_rebuild, ACCESS_CHANGE, 0, 0,
+     "DIR [--form F] [--m N] [--ef-construction N]", "build the graph anew",
+     "  --form F               what is searched in: f32, f16, i8, auto\n"
+     "  --m N                  links of a node, 4 to 64\n"
+     "  --ef-construction N    candidates looked at for each node\n\n"
+     "  odb vector rebuild notes\n"
+     "  odb vector rebuild notes --form i8 --m 32 --ef-construction 400\n"},
+    {"vector bulk", cmd_vector_bulk, ACCESS_CREATE, 0, 1, "DIR [FILE] [--metric M]",
+     "load many vectors",
+     "Lines are an id, a tabulator, and numbers between blanks or commas. The options of rebuild,\n"
+     "and the metric (l2, cosine, dot; l2), say how the first vectors of a database are kept.\n\n"
+     "  odb vector bulk notes vectors.tsv\n"
+     "  odb vector bulk notes vectors.tsv --metric cosine --form i8\n"},
 #endif
 };
 
@@ -411,6 +423,7 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
         {"--by-weight", &t->graph.by_weight},
         {"--heaviest", &t->graph.heaviest},
         {"--dry-run", &t->graph.dry_run},
+        {"--diverse", &t->vector.is_diverse},
     };
     const struct text_option texts[] = {
         {"--cf", &t->cf},
@@ -429,11 +442,15 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
         {"--until", &t->graph.until},
         {"--filter", &t->graph.filter},
         {"--epsilon", &t->graph.epsilon},
+        {"--metric", &t->vector.metric},
+        {"--form", &t->vector.form},
     };
     const struct size_option sizes[] = {
-        {"--memory", &t->memory},       {"--limit", &t->limit},       {"--batch", &t->batch},
-        {"--depth", &t->graph.depth},   {"--nodes", &t->graph.nodes}, {"--edges", &t->graph.edges},
-        {"--fanout", &t->graph.fanout},
+        {"--memory", &t->memory},       {"--limit", &t->limit},
+        {"--batch", &t->batch},         {"--depth", &t->graph.depth},
+        {"--nodes", &t->graph.nodes},   {"--edges", &t->graph.edges},
+        {"--fanout", &t->graph.fanout}, {"--m", &t->vector.m},
+        {"--ef", &t->vector.ef},        {"--ef-construction", &t->vector.ef_construction},
     };
     const char *name = argv[*at], *value = *at + 1 < argc ? argv[*at + 1] : NULL;
 

@@ -69,6 +69,13 @@ struct tool_graph {
     bool is_in, is_both, do_upsert, is_required, is_both_ways, is_dot, by_weight, heaviest, dry_run;
 };
 
+/* Options of odb vector. */
+struct tool_vector {
+    const char *metric, *form;
+    uint64_t m, ef_construction, ef;
+    bool is_diverse;
+};
+
 enum text_form { FORM_TEXT, FORM_HEX, FORM_BASE64 };
 
 struct tool {
@@ -78,6 +85,7 @@ struct tool {
     int arg_count;
     struct tool_record record;
     struct tool_graph graph;
+    struct tool_vector vector;
 
     const char *cf;      /* NULL: default (or all) */
     const char *backend; /* NULL: the LSM tree */

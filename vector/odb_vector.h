@@ -351,21 +351,23 @@ typedef struct odb_vec_stats_t {
 ODB_API ODB_MUST_CHECK odb_status odb_vec_stats(odb_db *db, odb_vec_stats_t *out);
 
 typedef struct odb_vec_report {
-    size_t size;          /* sizeof(odb_vec_report), set by the caller */
-    uint64_t rows;        /* of vector_data */
-    uint64_t bad_rows;    /* damaged, or of another dimension */
-    uint64_t nodes;       /* rows of the stored graph */
-    uint64_t bad_nodes;   /* damaged, or naming nobody */
-    uint64_t missing;     /* vectors neither in the graph nor marked as pending */
-    uint64_t orphans;     /* nodes without a vector that are not marked as deleted */
-    uint64_t doubles;     /* vectors that share a node */
-    uint64_t unreachable; /* nodes no way leads to */
-    uint32_t sampled;     /* vectors whose neighbours were searched for ... */
-    double recall;        /* ... and which part of the ten true ones was found */
+    size_t size;        /* sizeof(odb_vec_report), set by the caller */
+    uint32_t ef;        /* of the searches that measure recall, set by the caller; 0: the index's */
+    uint64_t rows;      /* of vector_data */
+    uint64_t bad_rows;  /* damaged, or of another dimension */
+    uint64_t nodes;     /* rows of the stored graph */
+    uint64_t bad_nodes; /* damaged, or naming nobody */
+    uint64_t missing;   /* vectors neither in the graph nor marked as pending */
+    uint64_t orphans;   /* nodes without a vector that are not marked as deleted */
+    uint64_t doubles;   /* vectors that share a node */
+    uint64_t
+        unreachable;  /* nodes no way led to: no fault; they are linked once more, if that may be */
+    uint32_t sampled; /* vectors whose neighbours were searched for ... */
+    double recall;    /* ... and which part of the ten true ones was found */
 } odb_vec_report;
 
-/* Compare rows and graph, and measure recall@10 at the index's ef on `sample` stored vectors (0: 100)
- * against a search through all. ODB_CORRUPT when something is wrong; the report is filled either way. */
+/* Compare rows and graph, and measure recall@10 beside `sample` stored vectors (0: 100) against a search
+ * through all. ODB_CORRUPT when something is wrong; the report is filled either way. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_verify(odb_db *db, uint32_t sample, odb_vec_report *out);
 
 #ifdef __cplusplus

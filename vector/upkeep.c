@@ -376,10 +376,25 @@ static odb_status count_unreachable(struct vec_index *ix, uint64_t *out)
     return found && stack ? ODB_OK : err_set(ODB_NOMEM, "vector index: no memory to verify it");
 }
 
+/* Islands come about now and then while vectors come one by one, and are found from time to time: no
+ * fault. One that stays is. */
+static odb_status verify_reach(struct verifying *v, uint64_t *stay)
+{
+    struct vec_index *ix = v->ix;
+    odb_status st = count_unreachable(ix, &v->r->unreachable);
+
+    if (st != ODB_OK || !v->r->unreachable || atomic_load(&ix->is_readonly))
+        return st;
+    st = vec_mend(ix);
+    if (st == ODB_OK)
+        st = count_unreachable(ix, stay);
+    return st == ODB_OK ? vec_flush(ix) : st;
+}
+
 static odb_status sample_recall(struct verifying *v, odb_slice id, const float *x, uint64_t *hit,
                                 uint64_t *all)
 {
-    odb_vec_search how = {.size = sizeof how, .k = 10};
+    odb_vec_search how = {.size = sizeof how, .k = 10, .ef = v->r->ef};
     odb_vec_hits *found = NULL, *truth = NULL;
     odb_status st = odb_vec_find(v->at, x, v->ix->config.dim, &how, &found);
 
@@ -432,9 +447,10 @@ static odb_status verify_recall(struct verifying *v, uint32_t sample)
 
 odb_status odb_vec_verify(odb_db *db, uint32_t sample, odb_vec_report *out)
 {
-    odb_vec_report r = {.size = out->size, .recall = 1.0};
+    odb_vec_report r = {.size = out->size, .ef = out->ef, .recall = 1.0};
     struct verifying v = {.r = &r};
     odb_snapshot *snapshot = NULL;
+    uint64_t stay = 0;
     odb_status st = vec_index_of(db, &v.ix);
 
     if (st != ODB_OK)
@@ -468,7 +484,7 @@ odb_status odb_vec_verify(odb_db *db, uint32_t sample, odb_vec_report *out)
         r.orphans += vec_bit(v.node, nid) && !vec_bit(v.data, nid) && !vec_bit(v.dead, nid);
     }
     if (st == ODB_OK && !atomic_load(&v.ix->is_stale))
-        st = count_unreachable(v.ix, &r.unreachable);
+        st = verify_reach(&v, &stay);
     os_mutex_unlock(&v.ix->write_lock);
     if (st == ODB_OK && r.rows)
         st = verify_recall(&v, sample ? sample : 100);
@@ -479,7 +495,7 @@ odb_status odb_vec_verify(odb_db *db, uint32_t sample, odb_vec_report *out)
     mem_free(v.pending);
     if (st == ODB_OK) {
         *out = r;
-        if (r.bad_rows || r.bad_nodes || r.missing || r.orphans || r.doubles || r.unreachable)
+        if (r.bad_rows || r.bad_nodes || r.missing || r.orphans || r.doubles || stay)
             st = err_corrupt(ODB_FAMILY_VECTOR_INDEX, 0, "the vectors and their graph disagree");
     }
     return st;

@@ -363,7 +363,7 @@ static bool namespaces_agree(odb_db *db, char *why)
     if ((st = odb_memories_check(odb_now(db), &memories, NULL, NULL)) != ODB_OK)
         return say(why, "checking memories", st);
     st = odb_vec_verify(db, 1, &vectors);
-    if (st == ODB_CORRUPT) {
+    if (st == ODB_CORRUPT || (st == ODB_OK && vectors.unreachable)) {
         (void)snprintf(why, REASON_MAX,
                        "vectors: of %" PRIu64 " rows %" PRIu64 " bad, of %" PRIu64 " nodes %" PRIu64
                        " bad, %" PRIu64 " missing, %" PRIu64 " orphans, %" PRIu64

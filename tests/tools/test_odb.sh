@@ -222,7 +222,18 @@ if "$odb" --help | grep -q 'vector bulk'; then
     expect 1 vector search "$vec" nobody
     expect 0 vector verify "$vec"; says "recall@10 1.0000"
     expect 0 vector stats "$vec" --json; says '"live":3'
+    expect 0 vector verify "$vec" --ef 500 --limit 2; says "from 2 searches"
+    expect 0 vector search "$vec" '[0,1,0]' --limit 2 --diverse --ef 50; says "c"
     expect 0 vector rebuild "$vec"
+    expect 0 vector rebuild "$vec" --form i8 --m 8 --ef-construction 50
+    expect 0 vector stats "$vec" --json; says '"form":"i8","m":8,"ef_construction":50'
+    expect 2 vector rebuild "$vec" --form i9; says "--form is f32"
+    expect 2 vector rebuild "$vec" --m 65; says "4 to 64"
+    expect 2 vector rebuild "$vec" --metric dot; says "cannot be changed"
+    expect 0 vector bulk "$work/cosine" "$work/vectors" --metric cosine --form f16
+    expect 0 vector stats "$work/cosine" --json; says '"metric":"cosine","form":"f16"'
+    expect 2 vector bulk "$work/cosine" "$work/vectors" --metric l2; says "another metric"
+    expect 2 vector bulk "$work/cosine" "$work/vectors" --metric l3; says "--metric is l2"
     printf 'd\t1 2\n' >"$work/vectors"
     expect 6 vector bulk "$vec" "$work/vectors"; says "line 1"
     printf 'd 1 2 3\n' >"$work/vectors"

@@ -243,6 +243,7 @@ static void check_health(struct life *l)
     assert_ok(odb_vec_wait(l->db));
     assert_ok(odb_vec_compact(l->db));
     assert_ok(odb_vec_verify(l->db, 20, &report));
+    assert_int_equal(report.unreachable, 0);
     assert_int_equal(report.rows, n);
     assert_int_equal(report.nodes, n);
     if (report.recall < 0.9)

@@ -87,6 +87,7 @@ static void every_shortage_is_a_status(void **state)
         assert_ok(odb_vec_wait(db));
         assert_ok(odb_vec_compact(db));
         assert_ok(odb_vec_verify(db, 10, &report));
+        assert_int_equal(report.unreachable, 0);
         assert_ok(odb_close(db));
         assert_int_equal(test_alloc_alive(), before);
         if (asked <= n)

@@ -297,6 +297,7 @@ static void opening_takes_the_stored_graph(void **state)
     assert_ok(odb_vec_wait(f->db));
     assert_ok(odb_vec_compact(f->db));
     assert_ok(odb_vec_verify(f->db, 50, &report));
+    assert_int_equal(report.unreachable, 0);
     assert_true(report.recall > 0.95);
     assert_int_equal(report.nodes, 1500);
     fixture_reopen(f);
@@ -1018,6 +1019,30 @@ static void searches_hold_beside_writers_and_the_indexer(void **state)
     }
     assert_ok(odb_vec_compact(f->db));
     assert_ok(odb_vec_verify(f->db, 30, &report));
+    assert_int_equal(report.unreachable, 0);
+}
+
+/* A poor graph, on purpose: what recall is measured with must be what the caller asked for. */
+static void verify_measures_with_the_ef_it_is_given(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {
+        .size = sizeof c, .dim = DIM, .mode = ODB_VEC_MANUAL, .flat_max = 1, .m = 4};
+    odb_vec_report few = {.size = sizeof few, .ef = 10}, many = {.size = sizeof many, .ef = 600},
+                   plain = {.size = sizeof plain};
+
+    c.ef_construction = 8;
+    c.ef_search = 600;
+    assert_ok(odb_vec_open(f->db, &c));
+    free(put_many(f, "a", 1500, 17));
+    assert_ok(odb_vec_wait(f->db));
+    assert_ok(odb_vec_verify(f->db, 40, &few));
+    assert_ok(odb_vec_verify(f->db, 40, &many));
+    assert_ok(odb_vec_verify(f->db, 40, &plain));
+    assert_true(few.recall < 0.9);
+    assert_true(many.recall > few.recall + 0.05);
+    assert_true(plain.recall == many.recall); /* the index's own */
+    assert_int_equal(many.ef, 600);
 }
 
 #define LSM(test)                                                                                  \
@@ -1029,6 +1054,7 @@ static void searches_hold_beside_writers_and_the_indexer(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        LSM(verify_measures_with_the_ef_it_is_given),
         LSM(the_nearest_come_first),
         LSM(bad_input_is_refused_and_stores_nothing),
         LSM(a_transaction_sees_its_own_vectors_and_nobody_else_does),
