@@ -220,6 +220,30 @@ DIR *kernel_fdopendir(int fd)
     return fdopendir(fd);
 }
 
+/* Like the rest of its family, it returns what went wrong. */
+int kernel_pthread_create(pthread_t *id, const pthread_attr_t *how, void *(*run)(void *), void *arg)
+{
+    if (kernel_says_no("pthread_create"))
+        return plan.err;
+    return pthread_create(id, how, run, arg);
+}
+
+int kernel_nanosleep(const struct timespec *how_long, struct timespec *left)
+{
+    if (kernel_says_no("nanosleep")) {
+        *left = *how_long;
+        return plan.err ? -1 : 0;
+    }
+    return nanosleep(how_long, left);
+}
+
+int kernel_clock_gettime(clockid_t clock, struct timespec *t)
+{
+    if (kernel_says_no("clock_gettime"))
+        return plan.err ? -1 : 0;
+    return clock_gettime(clock, t);
+}
+
 int kernel_openat(int dir, const char *name, int flags, ...)
 {
     mode_t mode = 0;

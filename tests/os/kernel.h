@@ -1,10 +1,11 @@
-/* tests/os/kernel.h -- put in front of os/posix_*.c by the compiler (-include): their calls of the
+/* tests/os/kernel.h -- put in front of os/posix_*.c and os/thread.c by the compiler (-include): their calls of the
  * kernel go through functions that a test can have fail, or call back, at any call. */
 #ifndef KERNEL_H
 #define KERNEL_H
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -13,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 /* From now on, the call number `at` (counted from 0, of all calls, or of `only` where that is not NULL)
@@ -47,6 +49,10 @@ long kernel_sysconf(int name);
 int kernel_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set);
 struct dirent *kernel_readdir(DIR *dir);
 DIR *kernel_fdopendir(int fd);
+int kernel_pthread_create(pthread_t *id, const pthread_attr_t *how, void *(*run)(void *),
+                          void *arg);
+int kernel_nanosleep(const struct timespec *how_long, struct timespec *left);
+int kernel_clock_gettime(clockid_t clock, struct timespec *t);
 
 #ifndef KERNEL_IS_REAL
 #define openat            kernel_openat
@@ -73,6 +79,9 @@ DIR *kernel_fdopendir(int fd);
 #define sched_getaffinity kernel_sched_getaffinity
 #define readdir           kernel_readdir
 #define fdopendir         kernel_fdopendir
+#define pthread_create    kernel_pthread_create
+#define nanosleep         kernel_nanosleep
+#define clock_gettime     kernel_clock_gettime
 #endif
 
 #endif

@@ -207,7 +207,7 @@ static void reserved_bytes_are_zeros_and_old_ones_stay(void **state)
 
 static int child_over_the_file_limit(void)
 {
-    struct rlimit r = {8192, 8192};
+    struct rlimit r = {8192, RLIM_INFINITY};
     struct os_file *f = NULL;
     char block[4096] = "";
     uint64_t size = 0;

@@ -9,6 +9,8 @@
 #include "tests/os/kernel.h"
 #include "tests/os/os_test.h"
 
+#include "os/os_thread.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -372,6 +374,83 @@ static void a_file_system_that_is_not_trusted_has_no_ring(void **state)
     os_dir_close(dir);
 }
 
+static _Atomic int runs;
+
+static void run_once(void *arg)
+{
+    (void)arg;
+    runs++;
+}
+
+static void a_thread_that_cannot_be_started_is_a_status(void **state)
+{
+    struct os_thread *t;
+
+    (void)state;
+    kernel_fail(0, "pthread_create", EAGAIN, 1);
+    assert_status(os_thread_start("late", run_once, NULL, &t), ODB_LIMIT);
+    assert_int_equal(kernel_heal(NULL), 1);
+    assert_non_null(strstr(odb_error_text(), "late"));
+    assert_int_equal(test_alloc_alive(), 0);
+    assert_ok(os_thread_start("in time", run_once, NULL, &t));
+    os_thread_join(t);
+    assert_int_equal(runs, 1);
+}
+
+/* Sleeping goes on behind an interruption; a clock that is not there stands still. */
+static void clocks_that_fail_are_no_harm(void **state)
+{
+    struct os *os = os_posix();
+    uint64_t before = os_now_ns(os);
+
+    (void)state;
+    kernel_fail(0, "nanosleep", EINTR, 3);
+    os_thread_sleep(2000000);
+    assert_int_equal(kernel_heal(NULL), 3);
+    assert_true(os_now_ns(os) - before >= 2000000);
+    kernel_fail(0, "clock_gettime", EINVAL, 2);
+    assert_int_equal(os_now_ns(os), 0);
+    assert_int_equal(os_thread_cpu_ns(), 0);
+    assert_int_equal(kernel_heal(NULL), 2);
+    assert_true(os_now_ns(os) > before);
+}
+
+/* Where nothing can be reserved, a ring with holes is written over, piece by piece: that takes a little
+ * memory. */
+static void a_ring_with_holes_needs_memory(void **state)
+{
+    struct os_dir *dir;
+    struct os_file *f;
+    struct os_ring *r;
+    odb_status st = ODB_NOMEM;
+    long n = 0;
+
+    (void)state;
+    remove_all();
+    assert_ok(os_dir_open(os_posix(), inner, OS_DIR_CREATE, &dir));
+    assert_ok(os_open(dir, "SPARSE", OS_WRITE | OS_CREATE, &f));
+    assert_ok(os_truncate(f, RING));
+    os_close(f);
+    kernel_fail(0, "fallocate", EOPNOTSUPP, 1 << 30);
+    for (; st == ODB_NOMEM; n++) {
+        long alive = test_alloc_alive();
+
+        test_alloc_fail(n, 0);
+        st = os_ring_open(dir, "SPARSE", RING, &r);
+        test_alloc_fail(-1, 0);
+        if (st == ODB_OK)
+            os_ring_close(r);
+        else
+            assert_non_null(strstr(odb_error_text(), "SPARSE"));
+        assert_int_equal(test_alloc_alive(), alive);
+    }
+    assert_ok(st);
+    assert_true(kernel_heal(NULL) > 0);
+    assert_true(n > 2); /* the ring's own, and what it copies through */
+    os_dir_close(dir);
+    remove_all();
+}
+
 /* As on ext3: rings and segments are written full of zeros instead. */
 static void a_file_system_that_reserves_nothing(void **state)
 {
@@ -435,6 +514,9 @@ int main(void)
         cmocka_unit_test(a_lock_that_cannot_be_had_is_told),
         cmocka_unit_test(a_lock_file_that_was_replaced_is_locked_again),
         cmocka_unit_test(a_file_system_that_is_not_trusted_has_no_ring),
+        cmocka_unit_test(a_thread_that_cannot_be_started_is_a_status),
+        cmocka_unit_test(clocks_that_fail_are_no_harm),
+        cmocka_unit_test(a_ring_with_holes_needs_memory),
         cmocka_unit_test(a_file_system_that_reserves_nothing),
         cmocka_unit_test(no_descriptor_below_three_is_kept),
     };
