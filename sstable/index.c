@@ -154,7 +154,7 @@ static ODB_COLD const char *index_measure(struct dec d, uint64_t data_len, struc
 
         if (!index_next_item(&d, i == 0, &item))
             return "index: cut short or malformed";
-        if (item.frame_len <= FRAME_TAIL || item.frame_len > left)
+        if (item.frame_len <= FRAME_TAIL || item.frame_len > left || item.frame_len > FRAME_RAW_MAX)
             return "index: block lengths";
         left -= item.frame_len;
         len = item.shared + item.rest.size;

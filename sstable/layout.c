@@ -51,6 +51,7 @@
 #include <stddef.h>
 
 #include "base/hash.h"
+#include "sstable/frame.h"
 
 #define LAYOUT_VERSION   1u
 #define LAYOUT_MUST_KNOW 0u /* the bits this release knows */
@@ -122,6 +123,9 @@ odb_status sst_footer_decode(const uint8_t *p, const char *name, uint64_t file_s
     if (f.filter_off <= SST_HEADER_LEN || f.index_off < f.filter_off ||
         f.props_off <= f.index_off || off <= f.props_off)
         return err_corrupt(name, off, "the footer's sections are out of order");
+    if (f.index_off - f.filter_off > FRAME_RAW_MAX || f.props_off - f.index_off > FRAME_RAW_MAX ||
+        off - f.props_off > FRAME_RAW_MAX)
+        return err_corrupt(name, off, "a section of the footer is over the limit");
     *out = f;
     *check = get_u64(p + 40);
     return ODB_OK;

@@ -152,8 +152,7 @@ static ODB_COLD odb_status table_read_section(const struct sst_table *t, uint64_
     const char *what;
     odb_status st;
 
-    if (len > FRAME_RAW_MAX)
-        return table_corrupt(t, off, "a section is over the limit");
+    assert(len <= FRAME_RAW_MAX); /* sst_footer_decode saw to it */
     stored = mem_alloc((size_t)len);
     if (!stored)
         goto no_memory;
@@ -308,8 +307,6 @@ odb_status table_load(struct sst_table *t, uint32_t no, bool verify, struct sst_
     odb_status st;
 
     if (len > sizeof small) {
-        if (len > FRAME_RAW_MAX)
-            return table_corrupt(t, t->index.block_off[no], "a block is over the limit");
         stored = mem_alloc(len);
         if (!stored)
             return err_set(ODB_NOMEM, "out of memory reading a block of %zu bytes", len);
@@ -358,8 +355,6 @@ static odb_status table_scan_fill(struct sst_table *t, struct table_scan *s, uin
 
     if (table_scan_has(t, s, no))
         return ODB_OK;
-    if (end - begin > FRAME_RAW_MAX)
-        return table_corrupt(t, begin, "a block is over the limit");
     if (end - begin < window) {
         if (is_backward)
             begin = end - SST_HEADER_LEN > window ? end - window : SST_HEADER_LEN;

@@ -11,6 +11,8 @@
  */
 #include "sstable/store.h"
 
+#include <assert.h>
+
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "sstable/frame.h"
@@ -40,8 +42,7 @@ static odb_status verify_entry(struct verify_job *v, const struct block *b, uint
 
     if (c > 0 || (c == 0 && v->last_trailer <= e->trailer))
         return table_corrupt(v->table, v->block_off, "entries out of order");
-    if (!kind_is_known(trailer_kind(e->trailer)))
-        return table_corrupt(v->table, v->block_off, "an entry of unknown kind");
+    assert(kind_is_known(trailer_kind(e->trailer))); /* block_open saw to it */
     if (block_seek(b, key, e->trailer) != row)
         return table_corrupt(v->table, v->block_off, "an entry is not found by search");
     if (block_find(b, key, hash, e->trailer) != row)
@@ -83,8 +84,7 @@ static odb_status verify_rows(struct verify_job *v, const struct block *b, uint3
     uint32_t step = VERIFY_ROWS;
     odb_status st = ODB_OK;
 
-    if (key_max > KEY_LEN_MAX)
-        return table_corrupt(v->table, v->block_off, "a key is over the limit");
+    assert(key_max <= KEY_LEN_MAX); /* block_open saw to it */
     buf_reset(&v->keys);
     st = buf_reserve(&v->keys, step * key_max + 1);
     for (uint32_t row = 0; st == ODB_OK && row < b->count; row += step) {
@@ -140,8 +140,6 @@ static odb_status verify_props(struct verify_job *v)
     const char *what;
     odb_status st;
 
-    if (len > FRAME_RAW_MAX)
-        return table_corrupt(v->table, off, "the properties are over the limit");
     buf_reset(&v->keys);
     st = buf_reserve(&v->keys, len);
     if (st == ODB_OK)

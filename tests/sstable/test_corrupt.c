@@ -2,6 +2,7 @@
  * damaged; it never answers wrong (P8, P17). */
 #include "tests/sstable/table_fixture.h"
 
+#include "base/compress.h"
 #include "sstable/frame.h"
 #include "sstable/table.h"
 
@@ -307,7 +308,8 @@ static void a_lying_footer_is_refused(void **state)
 }
 
 /* Put `raw` in place of the properties, everything sealed anew. */
-static void replace_props(struct patient *p, const struct sst_footer *footer, odb_slice raw)
+static void replace_props(struct patient *p, const struct sst_footer *footer, odb_slice raw,
+                          enum codec codec)
 {
     uint64_t salt = salt_for_file(FX_DB, 1), check;
     struct sst_footer f = *footer;
@@ -315,7 +317,7 @@ static void replace_props(struct patient *p, const struct sst_footer *footer, od
     uint8_t foot[SST_FOOTER_LEN];
 
     assert_int_equal(buf_append(&out, p->bytes, (size_t)f.props_off), ODB_OK);
-    assert_int_equal(frame_append(&out, raw, CODEC_RAW, 1, salt, f.props_off, &check), ODB_OK);
+    assert_int_equal(frame_append(&out, raw, codec, 1, salt, f.props_off, &check), ODB_OK);
     f.file_size = out.len + SST_FOOTER_LEN;
     p->meta.check = sst_footer_encode(foot, &f, salt);
     p->meta.size = f.file_size;
@@ -359,7 +361,7 @@ static void lying_properties_are_noticed_by_verify(void **state)
         }
         buf_reset(&raw);
         assert_int_equal(sst_props_encode(&lie, &raw), ODB_OK);
-        replace_props(&p, &footer, buf_slice(&raw));
+        replace_props(&p, &footer, buf_slice(&raw), CODEC_RAW);
         assert_int_equal(judge(sst_verify(p.x.store, &p.meta)), i ? ODB_CORRUPT : ODB_OK);
         assert_int_equal(read_it(&p), ODB_OK);
     }
@@ -373,8 +375,27 @@ static void lying_properties_are_noticed_by_verify(void **state)
                                 "abc",
                                 12),
                      ODB_OK);
-    replace_props(&p, &footer, buf_slice(&raw));
+    replace_props(&p, &footer, buf_slice(&raw), CODEC_RAW);
     assert_int_equal(sst_verify(p.x.store, &p.meta), ODB_OK);
+    raw.len--; /* malformed */
+    replace_props(&p, &footer, buf_slice(&raw), CODEC_RAW);
+    assert_int_equal(judge(sst_verify(p.x.store, &p.meta)), ODB_CORRUPT);
+    assert_non_null(strstr(odb_error_text(), "malformed"));
+    if (lz4_available()) { /* never packed, whatever they look like */
+        static const char future[100] = "\x06"
+                                        "future"
+                                        "\x09"
+                                        "\x5a";
+
+        buf_reset(&raw);
+        assert_int_equal(sst_props_encode(&good, &raw), ODB_OK);
+        assert_int_equal(buf_append(&raw, future, 1 + 6 + 1 + 1 + 90), ODB_OK);
+        replace_props(&p, &footer, buf_slice(&raw), CODEC_RAW);
+        assert_int_equal(sst_verify(p.x.store, &p.meta), ODB_OK);
+        replace_props(&p, &footer, buf_slice(&raw), CODEC_LZ4);
+        assert_int_equal(judge(sst_verify(p.x.store, &p.meta)), ODB_CORRUPT);
+        assert_non_null(strstr(odb_error_text(), "malformed"));
+    }
     buf_release(&raw);
     index_release(&x);
     patient_close(&p);

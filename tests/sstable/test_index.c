@@ -4,10 +4,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "sstable/frame.h"
 #include "tests/base/random.h"
 #include "tests/lib/test_alloc.h"
 
@@ -231,6 +233,69 @@ static void a_separator_longer_than_its_block_can_be_is_refused(void **state)
     buf_release(&bytes);
 }
 
+static void what_is_over_a_limit_is_refused(void **state)
+{
+    struct index_builder b = {.key_bytes = UINT32_MAX - 2, .count = 1}; /* as after so many keys */
+    struct buf bytes = {0};
+    struct sst_index x;
+
+    (void)state;
+    assert_int_equal(index_builder_add(&b, odb_s("abc"), INDEX_ANY, FRAME), ODB_TOO_LARGE);
+    assert_int_equal(index_builder_add(&b, odb_s("ab"), INDEX_ANY, FRAME), ODB_OK);
+    b.count = UINT32_MAX - 1;
+    b.key_bytes = 0;
+    assert_int_equal(index_builder_add(&b, odb_s("c"), INDEX_ANY, FRAME), ODB_TOO_LARGE);
+    index_builder_release(&b);
+    for (uint64_t over = 0; over < 2; over++) { /* a block that nobody has memory for */
+        b = (struct index_builder){0};
+        assert_int_equal(index_builder_add(&b, odb_s(""), INDEX_ANY, FRAME_RAW_MAX + over), ODB_OK);
+        assert_int_equal(index_builder_finish(&b, &bytes), ODB_OK);
+        if (over)
+            assert_non_null(index_open(buf_slice(&bytes), 48, 48 + FRAME_RAW_MAX + 1, &x));
+        else
+            assert_null(index_open(buf_slice(&bytes), 48, 48 + FRAME_RAW_MAX, &x));
+        if (!over)
+            index_release(&x);
+        index_builder_release(&b);
+        buf_reset(&bytes);
+    }
+    buf_release(&bytes);
+}
+
+/* 72000 separators of 60000 bytes, each all of the one before and a byte more or less: 900 KB that
+ * claim four gigabytes. */
+static void a_small_index_cannot_ask_for_gigabytes(void **state)
+{
+    enum { COUNT = 72000, LEN = 60000, BLOCK = LEN / 255 + 1 };
+    uint8_t *p = malloc(LEN + (size_t)COUNT * 12), *at = p;
+    struct sst_index x;
+    const char *what;
+
+    (void)state;
+    assert_non_null(p);
+    at = enc_varint(at, COUNT);
+    at = enc_varint(at, BLOCK); /* the first block has no separator */
+    at = enc_varint(at, 0);
+    at = enc_varint(at, 1 << 1);
+    *at++ = 'a'; /* all others begin in another way: they have nothing in common */
+    at = enc_varint(at, BLOCK);
+    at = enc_varint(at, 0);
+    at = enc_varint(at, LEN << 1);
+    memset(at, 'b', LEN);
+    at = enc_varint(at + LEN, BLOCK);
+    for (unsigned i = 3; i < COUNT; i++) {
+        at = enc_varint(at, LEN - 2);
+        at = enc_varint(at, 2 << 1);
+        *at++ = (uint8_t)('c' + i / 20000);
+        *at++ = (uint8_t)(i / 100);
+        at = enc_varint(at, BLOCK);
+    }
+    what = index_open(odb_bytes(p, (size_t)(at - p)), 48, 48 + (uint64_t)COUNT * BLOCK, &x);
+    assert_non_null(what);
+    assert_non_null(strstr(what, "limit"));
+    free(p);
+}
+
 static void running_out_of_memory_is_told_apart(void **state)
 {
     struct sep s = {.key = "m", .len = 1, .trailer = INDEX_ANY};
@@ -253,6 +318,8 @@ int main(void)
         cmocka_unit_test(damaged_bytes_are_refused_or_harmless),
         cmocka_unit_test(separators_that_do_not_rise_are_refused),
         cmocka_unit_test(a_separator_longer_than_its_block_can_be_is_refused),
+        cmocka_unit_test(what_is_over_a_limit_is_refused),
+        cmocka_unit_test(a_small_index_cannot_ask_for_gigabytes),
         cmocka_unit_test(running_out_of_memory_is_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

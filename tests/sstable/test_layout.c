@@ -2,10 +2,12 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "base/hash.h"
+#include "sstable/frame.h"
 
 static void the_header_has_the_bytes_it_always_had(void **state)
 {
@@ -64,6 +66,32 @@ static void sections_must_rise(void **state)
     }
 }
 
+/* Whoever reads a section has memory for all of it. */
+static void sections_have_a_limit(void **state)
+{
+    const uint64_t max = FRAME_RAW_MAX;
+    const struct sst_footer good = {500 + 3 * max + SST_FOOTER_LEN, 500, 500 + max, 500 + 2 * max,
+                                    0};
+    const struct sst_footer lies[] = {
+        {good.file_size + 1, 500, 501 + max, 501 + 2 * max, 0}, /* the filter */
+        {good.file_size + 1, 500, 500 + max, 501 + 2 * max, 0}, /* the index */
+        {good.file_size + 1, 500, 500 + max, 500 + 2 * max, 0}, /* the properties */
+    };
+    struct sst_footer back;
+    uint8_t p[SST_FOOTER_LEN];
+    uint64_t check;
+
+    (void)state;
+    (void)sst_footer_encode(p, &good, 9);
+    assert_int_equal(sst_footer_decode(p, "x", good.file_size, 9, &back, &check), ODB_OK);
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        (void)sst_footer_encode(p, &lies[i], 9);
+        assert_int_equal(sst_footer_decode(p, "x", lies[i].file_size, 9, &back, &check),
+                         ODB_CORRUPT);
+        assert_non_null(strstr(odb_error_text(), "limit"));
+    }
+}
+
 static void properties_survive_the_trip_and_every_cut_is_refused(void **state)
 {
     struct sst_props p = {.entries = 1,
@@ -110,6 +138,27 @@ static void properties_survive_the_trip_and_every_cut_is_refused(void **state)
                                 8),
                      ODB_OK);
     assert_false(sst_props_decode(buf_slice(&out), &back)); /* known, of another type */
+    buf_reset(&out);
+    assert_int_equal(buf_append(&out,
+                                "\x07"
+                                "entries"
+                                "\x01"
+                                "\x07"
+                                "1234567",
+                                17),
+                     ODB_OK);
+    assert_false(sst_props_decode(buf_slice(&out), &back)); /* a number of seven bytes */
+    buf_reset(&out);
+    assert_int_equal(sst_props_encode(&p, &out), ODB_OK);
+    assert_int_equal(buf_append(&out,
+                                "\x07"
+                                "entries"
+                                "\x01"
+                                "\x08"
+                                "12345678",
+                                18),
+                     ODB_OK);
+    assert_false(sst_props_decode(buf_slice(&out), &back)); /* told twice */
     buf_release(&out);
 }
 
@@ -119,6 +168,7 @@ int main(void)
         cmocka_unit_test(the_header_has_the_bytes_it_always_had),
         cmocka_unit_test(a_footer_holds_for_its_file_only),
         cmocka_unit_test(sections_must_rise),
+        cmocka_unit_test(sections_have_a_limit),
         cmocka_unit_test(properties_survive_the_trip_and_every_cut_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
