@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "cf/history.h"
+#include "tests/lib/test_alloc.h"
 
 static odb_slice key_of(unsigned n, char out[16])
 {
@@ -47,6 +48,33 @@ static void record(struct history *h, uint64_t first_seq, uint32_t family, unsig
     history_record(h, first_seq, count, &f);
     footprint_release(&f);
     batch_release(&b);
+}
+
+static void a_footprint_without_memory_is_a_status(void **state)
+{
+    struct batch b = {{NULL, 0, 0}, 0};
+    long failed = 1, n = 0, alive = test_alloc_alive();
+    struct footprint f;
+    char key[16];
+
+    (void)state;
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(batch_put(&b, 1, key_of(i, key), odb_s("v")), ODB_OK);
+    for (; failed; n++) {
+        odb_status st;
+
+        footprint_init(&f);
+        test_alloc_fail(n, 0);
+        st = footprint_make(&f, odb_bytes(b.ops.p, b.ops.len));
+        failed = test_alloc_failed();
+        test_alloc_fail(-1, 0);
+        assert_int_equal(st, failed ? ODB_NOMEM : ODB_OK);
+        assert_int_equal(f.is_made, !failed);
+        footprint_release(&f);
+    }
+    assert_true(n > 3); /* it grew several times */
+    batch_release(&b);
+    assert_int_equal(test_alloc_alive(), alive);
 }
 
 static enum history_answer look_key(const struct history *h, uint32_t family, unsigned key,
@@ -321,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_written_since_is_found_and_nothing_else),
         cmocka_unit_test(a_full_ring_forgets_the_oldest_and_says_so),
+        cmocka_unit_test(a_footprint_without_memory_is_a_status),
         cmocka_unit_test(a_commit_of_too_many_keys_is_lost_as_a_whole),
         cmocka_unit_test(long_keys_are_never_missed),
         cmocka_unit_test(claims_agree_with_a_plain_look),

@@ -54,6 +54,37 @@ static void gets_agree_while_it_grows(void **state)
     assert_int_equal(test_alloc_alive(), alive);
 }
 
+static void the_plain_one_survives_every_failing_allocation(void **state)
+{
+    static const uint8_t value[3000];
+    long failed = 1, n = 0, alive = test_alloc_alive();
+
+    (void)state;
+    for (; failed; n++) {
+        struct plain *l;
+        odb_status st = ODB_NOMEM;
+        uint64_t count = 0;
+
+        test_alloc_fail(n, 0);
+        l = plain_new();
+        if (l)
+            for (st = ODB_OK; st == ODB_OK && count < 100; count += st == ODB_OK)
+                st = plain_insert(l, odb_s("k"), odb_bytes(value, sizeof value), count + 1);
+        failed = test_alloc_failed();
+        test_alloc_fail(-1, 0);
+        assert_int_equal(st, failed ? ODB_NOMEM : ODB_OK);
+        for (uint64_t i = 0; i < count; i++) {
+            struct entry e;
+
+            assert_true(plain_get(l, odb_s("k"), i + 1, &e));
+            assert_int_equal(e.trailer, i + 1);
+        }
+        plain_free(l);
+        assert_int_equal(test_alloc_alive(), alive);
+    }
+    assert_true(n > 4);
+}
+
 static void every_version_is_found_at_its_own_moment(void **state)
 {
     struct memtable *m = NULL;
@@ -343,6 +374,7 @@ int main(void)
         cmocka_unit_test(figures_count_what_was_put),
         cmocka_unit_test(a_reference_is_refused_once_the_last_is_gone),
         cmocka_unit_test(want_of_memory_shows_in_reserve_only),
+        cmocka_unit_test(the_plain_one_survives_every_failing_allocation),
         cmocka_unit_test(a_batch_without_memory_leaves_the_memtable_as_it_was),
     };
 
