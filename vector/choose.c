@@ -80,7 +80,8 @@ static double recall_of(struct trial *t, enum vec_form form)
         const float *x = t->x + (size_t)self * t->dim;
 
         for (uint32_t i = 0; i < t->count; i++)
-            t->dist[i] = odb_distance(x, t->x + (size_t)i * t->dim, t->dim, t->ix->config.metric);
+            t->dist[i] = vec_distance_by(t->kernel, x, t->x + (size_t)i * t->dim, t->dim,
+                                         t->ix->config.metric);
         n = nearest_of(t, self, near, NEAR);
         vec_query_encode(form, x, factor_of(t, x), t->dim, query);
         for (uint32_t i = 0; i < t->count; i++) {

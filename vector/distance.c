@@ -3,12 +3,11 @@
 
 #include <math.h>
 
-#include "os/os.h"
-#include "vector/kernel.h"
+#include "vector/index.h"
 
-float odb_distance(const float *a, const float *b, uint32_t dim, odb_metric metric)
+float vec_distance_by(const struct vec_kernel *k, const float *a, const float *b, uint32_t dim,
+                      odb_metric metric)
 {
-    const struct vec_kernel *k = vec_kernel_choose(os_env("ODB_SIMD"));
     const void *rows[1] = {b}, *self[1] = {a};
     float dot, aa, bb;
 
@@ -22,4 +21,9 @@ float odb_distance(const float *a, const float *b, uint32_t dim, odb_metric metr
     k->dot[VEC_F32](a, self, 1, dim, &aa);
     k->dot[VEC_F32](b, rows, 1, dim, &bb);
     return aa > 0 && bb > 0 ? 1.0f - dot / (sqrtf(aa) * sqrtf(bb)) : 1.0f;
+}
+
+float odb_distance(const float *a, const float *b, uint32_t dim, odb_metric metric)
+{
+    return vec_distance_by(vec_kernel_choose(os_env("ODB_SIMD")), a, b, dim, metric);
 }

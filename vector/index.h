@@ -137,6 +137,12 @@ ODB_MUST_CHECK odb_status vec_check_vector(const struct vec_index *ix, const flo
 ODB_MUST_CHECK odb_status vec_check_config(const odb_vec_config *c);
 ODB_MUST_CHECK odb_status vec_store_config(struct vec_index *ix);
 
+/* ---- distance.c ---- */
+
+/* odb_distance() for those who compute many: choosing the kernel is no small part of one. */
+float vec_distance_by(const struct vec_kernel *k, const float *a, const float *b, uint32_t dim,
+                      odb_metric metric);
+
 /* ---- choose.c ---- */
 
 /* The form to search in: as configured, or what suits. Under open_lock. */

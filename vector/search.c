@@ -26,6 +26,7 @@ struct job {
     odb_at at;
     struct odb_vec_hits *h;
     const odb_vec_search *how;
+    const struct vec_kernel *kernel; /* for stored floats */
     size_t k, ef;
     uint64_t moment, until_ns;
     int64_t now_us;
@@ -132,7 +133,7 @@ static odb_status row_distance(struct job *j, odb_slice row, float *out)
     if (!x)
         return err_set(ODB_NOMEM, "vector search: no memory");
     vec_data_floats(&d, x);
-    *out = odb_distance(j->h->query, x, d.dim, (odb_metric)j->ix->config.metric);
+    *out = vec_distance_by(j->kernel, j->h->query, x, d.dim, (odb_metric)j->ix->config.metric);
     mem_free(x);
     j->stats.reranked++;
     return ODB_OK;
@@ -646,6 +647,7 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
     odb_snapshot *snapshot = NULL;
     odb_status st;
 
+    j.kernel = vec_kernel_choose(os_env("ODB_SIMD"));
     j.ef = h->how.ef ? h->how.ef : ix->config.ef_search;
     if (j.ef < j.k)
         j.ef = j.k;
