@@ -154,11 +154,11 @@ typedef struct odb_vec_search {
      * through a transaction searched in). */
     bool (*filter)(void *arg, odb_slice id);
     void *filter_arg;
-    const odb_filter *records;   /* only ids whose record is meant; what has no record is not */
-    uint64_t max_visit;          /* distances to compute at most; 0: no limit */
-    uint32_t time_limit_ms;      /* 0: none */
-    bool diverse;                /* choose for difference, too (maximal marginal relevance): */
-    float lambda;                /* 1: nearness alone, to 0: difference alone. Default 0.5 */
+    const odb_filter *records; /* only ids whose record is meant; what has no record is not */
+    uint64_t max_visit;        /* distances to compute at most (a row of links more); 0: no limit */
+    uint32_t time_limit_ms;    /* 0: none */
+    bool diverse;              /* choose for difference, too (maximal marginal relevance): */
+    float lambda;              /* 1: nearness alone, to 0: difference alone. Default 0.5 */
     odb_vec_search_stats *stats; /* filled when it is not NULL */
 } odb_vec_search;
 

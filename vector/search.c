@@ -110,6 +110,13 @@ static uint64_t job_now(void *arg)
     return os_now_ns(j->ix->os);
 }
 
+/* Whether a search that has looked at so many must end. */
+static bool is_over(struct job *j, uint64_t visited)
+{
+    return (j->how->max_visit && visited >= j->how->max_visit) ||
+           (j->until_ns && job_now(j) >= j->until_ns);
+}
+
 /* What was computed in memory, as odb_distance() would say it. */
 static float told(const struct job *j, float dist)
 {
@@ -228,8 +235,7 @@ static odb_status search_table(struct job *j)
     j->stats.is_exact = true;
     for (bool ok = odb_iter_first(it); ok && st == ODB_OK; ok = odb_iter_next(it)) {
         st = consider_row(j, odb_iter_key(it), odb_iter_value(it));
-        if ((j->how->max_visit && j->stats.reranked >= j->how->max_visit) ||
-            (j->until_ns && j->stats.reranked % 64 == 0 && job_now(j) >= j->until_ns)) {
+        if (is_over(j, j->stats.reranked)) {
             j->stats.is_cut = true;
             j->stats.is_exact = false;
             break;
@@ -253,6 +259,11 @@ static odb_status search_ids(struct job *j)
 
         if (vec_check_id(id) != ODB_OK)
             continue;
+        if (is_over(j, j->stats.reranked)) {
+            j->stats.is_cut = true;
+            j->stats.is_exact = false;
+            break;
+        }
         st = odb_get(j->at, j->ix->data, id, &v);
         if (st == ODB_ABSENT) {
             st = ODB_OK;
@@ -364,13 +375,15 @@ static void sift_cand(struct vec_cand *c, size_t at, size_t n)
     }
 }
 
-/* All visible codes, their distances, and the largest error and length among them. */
+/* All visible codes, their distances, and the largest error and length among them; as many as the limits
+ * allow. */
 static size_t scan_codes(struct job *j, const void *query, struct vec_cand *out, uint32_t slots,
                          float *error, float *norm)
 {
     const struct vec_arena *a = &j->ix->a;
     uint32_t group[64];
     float dist[64];
+    uint64_t most = j->how->max_visit ? j->how->max_visit : UINT64_MAX;
     size_t n = 0, some = 0;
 
     *error = *norm = 0;
@@ -388,7 +401,12 @@ static size_t scan_codes(struct job *j, const void *query, struct vec_cand *out,
                 continue;
             group[some++] = slot;
         }
-        if (some == 64 || slot == slots) {
+        if (some == 64 || slot == slots || j->stats.distances + some >= most) {
+            if (some && is_over(j, j->stats.distances)) {
+                j->stats.is_cut = true;
+                j->stats.is_exact = false;
+                break;
+            }
             vec_distances(a, query, group, some, dist);
             j->stats.distances += some;
             for (size_t i = 0; i < some; i++) {
@@ -448,9 +466,9 @@ static odb_status search_scan(struct job *j, const void *query)
             st = enter(j, id, distance);
         else if (st == ODB_ABSENT)
             st = ODB_OK; /* the row went by a hand that is being noticed */
-        if (j->until_ns && job_now(j) >= j->until_ns) {
-            j->stats.is_cut = n > 0;
-            j->stats.is_exact = n == 0;
+        if (n && j->until_ns && job_now(j) >= j->until_ns) {
+            j->stats.is_cut = true;
+            j->stats.is_exact = false;
             break;
         }
     }
@@ -464,7 +482,7 @@ static uint32_t sample_passing(struct job *j)
     uint32_t slots = atomic_load_explicit(&j->ix->a.slot_count, memory_order_acquire);
     uint32_t seen = 0, pass = 0;
 
-    for (uint32_t i = 0; slots && i < 4 * SAMPLE && seen < SAMPLE; i++) {
+    for (uint32_t i = 0; slots && i < 4 * SAMPLE && seen < SAMPLE && !is_over(j, 0); i++) {
         uint32_t slot = (uint32_t)(((uint64_t)i * 2654435761u + 12345) % slots);
 
         if (!vec_slot_exists(&j->ix->a, slot) ||
@@ -497,7 +515,7 @@ static odb_status search_graph(struct job *j, const void *query, struct vec_scra
                             .until_ns = j->until_ns,
                             .now = job_now};
     size_t settled = 0, most = j->ix->a.space.form == VEC_F32 ? SIZE_MAX : 3 * j->k;
-    size_t ef = ef_of_filtered(j);
+    size_t ef = ef_of_filtered(j), extra = pending->len;
     float error = 0, norm = 0;
     odb_status st = ODB_OK;
 
@@ -507,8 +525,12 @@ static odb_status search_graph(struct job *j, const void *query, struct vec_scra
     j->stats.is_cut = !vec_walk(&j->ix->a, s, query, ef, &view);
     view.shown = job_shows;
     j->all_visible = false; /* of those in the graph; these may be newer */
-    vec_walk_extra(&j->ix->a, s, query, pending->slot, pending->len, ef, &view);
-    j->stats.pending = pending->len;
+    if (view.visit_max && s->distances + extra > view.visit_max) { /* rather the newest */
+        extra = view.visit_max > s->distances ? view.visit_max - (size_t)s->distances : 0;
+        j->stats.is_cut = true;
+    }
+    vec_walk_extra(&j->ix->a, s, query, pending->slot + (pending->len - extra), extra, ef, &view);
+    j->stats.pending = extra;
     j->stats.distances += s->distances;
     j->stats.hops += s->hops;
     for (size_t i = 0; i < s->pool_len && settled < most && st == ODB_OK; i++) {
@@ -562,11 +584,15 @@ static bool wants_scan(struct job *j)
     uint64_t live = atomic_load_explicit(&ix->live, memory_order_relaxed);
     uint64_t pending = atomic_load_explicit(&ix->pending_count, memory_order_relaxed);
 
-    if (j->how->exact || ix->config.mode == ODB_VEC_EXACT || live <= ix->config.flat_max)
+    if (j->how->exact || ix->config.mode == ODB_VEC_EXACT)
+        return true;
+    if (j->how->max_visit && j->how->max_visit < live)
+        return false; /* the graph makes more of few */
+    if (live <= ix->config.flat_max)
         return true;
     if (pending > 2 * (uint64_t)ix->config.pending_max && pending > live / 8)
         return true; /* hardly a graph yet */
-    if (job_filtered(j) && (!j->how->max_visit || j->how->max_visit >= live)) {
+    if (job_filtered(j)) {
         uint64_t pass, few = live / 50;
 
         j->passing = sample_passing(j);

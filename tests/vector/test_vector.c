@@ -4,6 +4,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "tests/base/random.h"
 
@@ -78,6 +79,8 @@ static void bad_input_is_refused_and_stores_nothing(void **state)
     odb_vec_search how = {.size = sizeof how};
     char long_id[1100];
     odb_vec_hits *hits;
+    odb_snapshot *snapshot;
+    odb_at both;
     odb_vec_stats_t stats = {.size = sizeof stats};
 
     memset(long_id, 'x', sizeof long_id);
@@ -97,6 +100,12 @@ static void bad_input_is_refused_and_stores_nothing(void **state)
     assert_status(odb_vec_find(odb_now(f->db), good, 4, &how, &hits), ODB_INVALID);
     how.size = sizeof how;
     assert_status(odb_vec_find((odb_at){0}, good, 4, &how, &hits), ODB_INVALID);
+    assert_ok(odb_snapshot_new(f->db, &snapshot));
+    both = odb_asof(snapshot); /* a snapshot, and a database beside it: which is meant? */
+    both.db = f->db;
+    assert_status(odb_vec_find(both, good, 4, &how, &hits), ODB_INVALID);
+    assert_status(odb_vec_find_like(both, odb_s("a"), &how, &hits), ODB_INVALID);
+    odb_snapshot_free(snapshot);
     assert_status(odb_vec_find_like(odb_now(f->db), odb_s("nobody"), &how, &hits), ODB_ABSENT);
     assert_ok(odb_vec_stats(f->db, &stats));
     assert_int_equal(stats.live, 0);
@@ -1022,6 +1031,100 @@ static void searches_hold_beside_writers_and_the_indexer(void **state)
     assert_int_equal(report.unreachable, 0);
 }
 
+static uint64_t monotonic_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void ends_in_time(struct fixture *f, const odb_vec_search *how, uint64_t most_ns)
+{
+    uint64_t start = monotonic_ns();
+    float query[DIM] = {1};
+    odb_vec_hits *hits;
+
+    assert_ok(odb_vec_find(odb_now(f->db), query, DIM, how, &hits));
+    assert_true(monotonic_ns() - start < most_ns);
+    odb_vec_hits_free(hits);
+}
+
+static bool takes_two_milliseconds(void *arg, odb_slice id)
+{
+    uint64_t start = monotonic_ns();
+
+    (void)id;
+    ++*(int *)arg;
+    while (monotonic_ns() - start < 2000000)
+        ;
+    return *(int *)arg % 3 == 0;
+}
+
+/* Through the graph, through all, through what waits, through given ids, through the rows: a limit holds
+ * everywhere, and whoever set it is told. */
+static void limits_end_a_search_early_and_say_so(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {.size = sizeof c, .dim = DIM, .mode = ODB_VEC_MANUAL};
+    odb_vec_search_stats stats;
+    odb_vec_search how = {.size = sizeof how, .k = 5, .ef = 200, .max_visit = 100, .stats = &stats};
+    odb_slice within[300];
+    char room[300][32];
+    odb_vec_hits *hits;
+    float *x;
+    int asked = 0;
+
+    assert_ok(odb_vec_open(f->db, &c));
+    x = put_many(f, "a", 1500, 23);
+    for (int round = 0; round < 3; round++) { /* all wait; all linked; all linked, and exact */
+        if (round == 1)
+            assert_ok(odb_vec_wait(f->db));
+        how.exact = round == 2;
+        assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+        assert_true(stats.distances <= 100 + 64); /* a row of links at once */
+        assert_true(stats.is_cut && !stats.is_exact);
+        assert_int_equal(odb_vec_hits_count(hits), 5);
+        for (size_t i = 0; i < 5; i++) { /* early, not wrong */
+            uint32_t dim;
+            float v[DIM];
+            odb_vec_hit hit = odb_vec_hits_at(hits, i);
+
+            assert_ok(odb_vec_get(odb_now(f->db), hit.id, v, DIM, &dim));
+            assert_true(hit.distance == odb_distance(x, v, DIM, ODB_METRIC_L2));
+            assert_true(i == 0 || hit.distance >= odb_vec_hits_at(hits, i - 1).distance);
+        }
+        odb_vec_hits_free(hits);
+    }
+    how.exact = false;
+    how.max_visit = 100000; /* none that matters */
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_true(stats.is_exact && !stats.is_cut);
+    odb_vec_hits_free(hits);
+    for (uint32_t i = 0; i < 300; i++)
+        within[i] = name(room[i], "a", i);
+    how.within = within;
+    how.within_count = 300;
+    how.max_visit = 50;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_true(stats.is_cut && !stats.is_exact && stats.reranked <= 50);
+    odb_vec_hits_free(hits);
+    how = (odb_vec_search){.size = sizeof how, .time_limit_ms = 20, .stats = &stats};
+    how.filter = takes_two_milliseconds;
+    how.filter_arg = &asked;
+    ends_in_time(f, &how, 1000000000); /* asking of all would take three seconds */
+    assert_true(stats.is_cut && asked < 200);
+    how.exact = true;
+    ends_in_time(f, &how, 1000000000);
+    assert_true(stats.is_cut && !stats.is_exact);
+    how.exact = false;
+    how.within = within;
+    how.within_count = 300;
+    ends_in_time(f, &how, 500000000);
+    assert_true(stats.is_cut && !stats.is_exact);
+    free(x);
+}
+
 /* A poor graph, on purpose: what recall is measured with must be what the caller asked for. */
 static void verify_measures_with_the_ef_it_is_given(void **state)
 {
@@ -1055,6 +1158,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         LSM(verify_measures_with_the_ef_it_is_given),
+        LSM(limits_end_a_search_early_and_say_so),
         LSM(the_nearest_come_first),
         LSM(bad_input_is_refused_and_stores_nothing),
         LSM(a_transaction_sees_its_own_vectors_and_nobody_else_does),
