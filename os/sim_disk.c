@@ -27,9 +27,10 @@ static void *sim_mem_checked(void *p)
     return p;
 }
 
+/* Not calloc, which in glibc takes nothing from the cache that free fills. */
 void *sim_mem(size_t size)
 {
-    return sim_mem_checked(calloc(1, size ? size : 1));
+    return memset(sim_mem_more(NULL, size), 0, size);
 }
 
 void *sim_mem_more(void *old, size_t size)
@@ -46,7 +47,7 @@ char *sim_mem_text(const char *s)
 {
     size_t size = strlen(s) + 1;
 
-    return memcpy(sim_mem(size), s, size);
+    return memcpy(sim_mem_more(NULL, size), s, size);
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
@@ -80,11 +81,14 @@ void sim_block_unref(struct sim_block *b)
 
 static struct sim_block *sim_block_new(const uint8_t *bytes)
 {
-    struct sim_block *b = sim_mem(sizeof *b);
+    struct sim_block *b = sim_mem_more(NULL, sizeof *b);
 
     atomic_init(&b->refs, 1);
+    atomic_init(&b->hash, 0);
     if (bytes)
         memcpy(b->bytes, bytes, SIM_BLOCK);
+    else
+        memset(b->bytes, 0, SIM_BLOCK);
     return b;
 }
 
@@ -288,8 +292,7 @@ struct sim_pend *sim_inode_pend(struct sim_inode *ino, enum sim_op op, uint64_t 
     p = &ino->pend[ino->pend_count++];
     *p = (struct sim_pend){.op_no = op_no, .op = op, .off = off, .len = len};
     if (len) {
-        p->bytes = sim_mem(len);
-        memcpy(p->bytes, data, len);
+        p->bytes = memcpy(sim_mem_more(NULL, len), data, len);
     }
     return p;
 }
@@ -345,21 +348,27 @@ struct sim_inode *sim_find(const struct sim_entries *e, const char *name)
     return i < e->count ? e->e[i].inode : NULL;
 }
 
-void sim_entries_set(struct sim *s, struct sim_entries *e, const char *name, struct sim_inode *ino)
+void sim_entries_add(struct sim_entries *e, const char *name, struct sim_inode *ino)
 {
-    size_t i = sim_entry_index(e, name);
-
     ino->refs++;
-    if (i < e->count) {
-        sim_inode_unref(s, e->e[i].inode);
-        e->e[i].inode = ino;
-        return;
-    }
     if (e->count == e->cap) {
         e->cap = e->cap ? e->cap * 2 : 8;
         e->e = sim_mem_more(e->e, e->cap * sizeof *e->e);
     }
     e->e[e->count++] = (struct sim_entry){sim_mem_text(name), ino};
+}
+
+void sim_entries_set(struct sim *s, struct sim_entries *e, const char *name, struct sim_inode *ino)
+{
+    size_t i = sim_entry_index(e, name);
+
+    if (i == e->count) {
+        sim_entries_add(e, name, ino);
+        return;
+    }
+    ino->refs++;
+    sim_inode_unref(s, e->e[i].inode);
+    e->e[i].inode = ino;
 }
 
 void sim_entries_drop(struct sim *s, struct sim_entries *e, size_t i)

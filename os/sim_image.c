@@ -332,7 +332,7 @@ static void sim_survive_names(struct sim_choice *c, struct sim_node *n, struct s
     const struct sim_entries *from = c->model == SIM_M1 && !c->keep ? &n->live : &n->durable;
 
     for (size_t i = 0; i < from->count; i++)
-        sim_entries_set(c->s, out, from->e[i].name, from->e[i].inode);
+        sim_entries_add(out, from->e[i].name, from->e[i].inode);
     if (from == &n->live)
         return;
     for (size_t i = 0; i < n->pend_count; i++) {
@@ -365,8 +365,8 @@ static void sim_image_inode(struct sim_choice *c, struct sim *to, const struct s
                     sim_data_copy(&made->flushed, &d);
             }
             made->links++;
-            sim_entries_set(to, &n->live, names[dir].e[i].name, made);
-            sim_entries_set(to, &n->durable, names[dir].e[i].name, made);
+            sim_entries_add(&n->live, names[dir].e[i].name, made);
+            sim_entries_add(&n->durable, names[dir].e[i].name, made);
         }
     sim_data_release(&d);
 }

@@ -158,7 +158,8 @@ void sim_inode_clear(struct sim_inode *ino);
 void sim_inode_fold(struct sim_inode *ino);
 
 struct sim_inode *sim_find(const struct sim_entries *e, const char *name);
-/* These move references, not `links`. */
+/* These move references, not `links`. Add: a name that is not among them. */
+void sim_entries_add(struct sim_entries *e, const char *name, struct sim_inode *ino);
 void sim_entries_set(struct sim *s, struct sim_entries *e, const char *name, struct sim_inode *ino);
 void sim_entries_drop(struct sim *s, struct sim_entries *e, size_t i);
 void sim_entries_release(struct sim *s, struct sim_entries *e);

@@ -67,9 +67,18 @@ void *mem_alloc(size_t size)
     return must_fail() ? NULL : count(malloc(size ? size : 1));
 }
 
+/* Small ones not by calloc, which in glibc takes nothing from the cache that free fills: the explorers live
+ * on that. */
 void *mem_zalloc(size_t n, size_t size)
 {
-    return must_fail() ? NULL : count(calloc(n ? n : 1, size ? size : 1));
+    void *p;
+
+    if (must_fail())
+        return NULL;
+    if (size && n > 1024 / size)
+        return count(calloc(n, size));
+    p = malloc(n && size ? n * size : 1);
+    return count(p ? memset(p, 0, n * size) : NULL);
 }
 
 void *mem_realloc(void *old, size_t size)
