@@ -120,8 +120,10 @@ static void put_set(FILE *to, const struct bench_vector_result *r, size_t count)
     struct qps_scale s = {INFINITY, 0};
     char label[48];
 
-    (void)fprintf(to, "<h3>%.0f vectors of %.0f dimensions</h3>\n<p class=\"key\">", r->count,
-                  r->dim);
+    (void)fprintf(to, "<h3>%.0f vectors of %.0f dimensions", r->count, r->dim);
+    if (r->ef_construction > 0)
+        (void)fprintf(to, " <span class=\"soft\">ef_construction %.0f</span>", r->ef_construction);
+    (void)fprintf(to, "</h3>\n<p class=\"key\">");
     for (size_t i = 0; i < count; i++) {
         widen_scale(&s, r[i].ours);
         (void)fprintf(to, "<span><i style=\"background:var(--c%d)\"></i>opendb, %s</span>",
@@ -207,8 +209,9 @@ void bench_vector_html(FILE *to, const struct bench_vector_result *r, size_t cou
 {
     (void)fprintf(to, "<h2>Vectors</h2>\n");
     for (size_t from = 0, end; from < count; from = end) {
-        for (end = from + 1;
-             end < count && r[end].dim == r[from].dim && r[end].count == r[from].count;)
+        for (end = from + 1; end < count && r[end].dim == r[from].dim &&
+                             r[end].count == r[from].count &&
+                             r[end].ef_construction == r[from].ef_construction;)
             end++;
         put_set(to, r + from, end - from);
     }

@@ -183,6 +183,8 @@ static int compare_sets(const void *x, const void *y)
         return a->dim < b->dim ? -1 : 1;
     if (a->count != b->count)
         return a->count < b->count ? -1 : 1;
+    if (a->ef_construction != b->ef_construction)
+        return a->ef_construction < b->ef_construction ? -1 : 1;
     return strcmp(a->form, b->form);
 }
 
