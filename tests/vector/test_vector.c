@@ -1125,6 +1125,25 @@ static void limits_end_a_search_early_and_say_so(void **state)
     free(x);
 }
 
+static void presets_are_three_settings(void **state)
+{
+    struct fixture *f = *state;
+    static const uint32_t want[3][3] = {{16, 200, 64}, {32, 400, 128}, {8, 100, 32}};
+    odb_vec_config c = {.size = sizeof c, .dim = DIM, .flush_every = 77}, now;
+
+    for (int preset = 0; preset < 3; preset++) {
+        odb_vec_preset(&c, (enum odb_vec_preset)preset);
+        assert_int_equal(c.m, want[preset][0]);
+        assert_int_equal(c.ef_construction, want[preset][1]);
+        assert_int_equal(c.ef_search, want[preset][2]);
+        assert_true(c.dim == DIM && c.flush_every == 77); /* the rest stays */
+    }
+    assert_ok(odb_vec_open(f->db, &c));
+    assert_ok(odb_vec_config_get(f->db, &now));
+    assert_true(now.m == 8 && now.ef_construction == 100 && now.ef_search == 32);
+    assert_true(now.flush_every == 77 && now.metric == ODB_METRIC_L2 && now.flat_max == 8192);
+}
+
 /* A poor graph, on purpose: what recall is measured with must be what the caller asked for. */
 static void verify_measures_with_the_ef_it_is_given(void **state)
 {
@@ -1157,6 +1176,7 @@ static void verify_measures_with_the_ef_it_is_given(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        LSM(presets_are_three_settings),
         LSM(verify_measures_with_the_ef_it_is_given),
         LSM(limits_end_a_search_early_and_say_so),
         LSM(the_nearest_come_first),
