@@ -961,12 +961,43 @@ static void *write_on(void *arg)
     return NULL;
 }
 
+/* The distances of the nearest five of all rows at a snapshot, by looking at each. Returns how many. */
+static size_t nearest_rows(odb_db *db, odb_snapshot *s, const float *q, float best[5])
+{
+    odb_range range = {.keys_only = true};
+    odb_iter *it;
+    odb_cf *cf;
+    size_t n = 0;
+
+    if (odb_cf_open(db, ODB_FAMILY_VECTOR_DATA, &cf) != ODB_OK ||
+        odb_iter_new(odb_asof(s), cf, &range, &it) != ODB_OK)
+        abort();
+    for (bool ok = odb_iter_first(it); ok; ok = odb_iter_next(it)) {
+        float x[DIM], d;
+        size_t at;
+
+        if (odb_vec_get(odb_asof(s), odb_iter_key(it), x, DIM, NULL) != ODB_OK)
+            abort();
+        d = odb_distance(q, x, DIM, ODB_METRIC_L2);
+        if (n == 5 && d >= best[4])
+            continue;
+        n += n < 5;
+        for (at = n - 1; at > 0 && best[at - 1] > d; at--)
+            best[at] = best[at - 1];
+        best[at] = d;
+    }
+    if (odb_iter_status(it) != ODB_OK)
+        abort();
+    odb_iter_free(it);
+    return n;
+}
+
 /* At a snapshot an exact search from memory says what the rows say, and the graph no less. */
 static void *search_on(void *arg)
 {
     struct many *m = arg;
     struct rnd r = {m->seed + 1000};
-    float q[DIM], x[DIM];
+    float q[DIM], x[DIM], best[5];
 
     while (!atomic_load(&m->stop)) {
         odb_vec_search how = {.size = sizeof how, .k = 5, .exact = true};
@@ -980,8 +1011,12 @@ static void *search_on(void *arg)
         how.exact = false;
         if (odb_vec_find(odb_asof(s), q, DIM, &how, &b) != ODB_OK)
             abort();
-        if (odb_vec_hits_count(a) != odb_vec_hits_count(b))
+        if (odb_vec_hits_count(a) != odb_vec_hits_count(b) ||
+            nearest_rows(m->db, s, q, best) != odb_vec_hits_count(a))
             abort();
+        for (size_t i = 0; i < odb_vec_hits_count(a); i++)
+            if (odb_vec_hits_at(a, i).distance != best[i])
+                abort();
         for (size_t i = 0; i < odb_vec_hits_count(b); i++) {
             odb_vec_hit h = odb_vec_hits_at(b, i);
 
