@@ -540,6 +540,8 @@ static uint32_t take_in(struct vec_arena *a, uint32_t node, uint32_t slot, struc
     os_mutex_lock(vec_row_lock(a, node));
     head = atomic_load_explicit(&row->v, memory_order_relaxed);
     count = VEC_HEAD_COUNT(head);
+    if (row_names(row, count, slot)) /* by another thread, just now */
+        goto done;
     if (count < max) {
         atomic_store_explicit(&row[1 + count].v, slot, memory_order_release);
         atomic_store_explicit(&row->v, head + 1, memory_order_release);
@@ -551,6 +553,7 @@ static uint32_t take_in(struct vec_arena *a, uint32_t node, uint32_t slot, struc
         atomic_store_explicit(&row[max].v, slot, memory_order_release);
     }
     note_dirty(dirty, row, node);
+done:
     os_mutex_unlock(vec_row_lock(a, node));
     return gives;
 }
@@ -598,7 +601,7 @@ static void keep_named(struct vec_arena *a, struct vec_scratch *s, uint32_t slot
 {
     uint32_t gives;
 
-    if (s->lost_len < VEC_LOST_MAX)
+    if (s->lost_len < VEC_LOST_MAX) /* when there are more, the rest is left to vec_reconnect() */
         s->lost[s->lost_len++] = slot;
     for (uint32_t i = 0; i < s->lost_len; i++) {
         uint32_t lost = s->lost[i];

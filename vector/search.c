@@ -529,7 +529,9 @@ static odb_status search_graph(struct job *j, const void *query, struct vec_scra
         extra = view.visit_max > s->distances ? view.visit_max - (size_t)s->distances : 0;
         j->stats.is_cut = true;
     }
-    vec_walk_extra(&j->ix->a, s, query, pending->slot + (pending->len - extra), extra, ef, &view);
+    if (extra)
+        vec_walk_extra(&j->ix->a, s, query, pending->slot + (pending->len - extra), extra, ef,
+                       &view);
     j->stats.pending = extra;
     j->stats.distances += s->distances;
     j->stats.hops += s->hops;
