@@ -649,10 +649,10 @@ static void an_engine_that_checks_nothing_is_found_out(void **state)
     assert_ok(odb_backend_lsm(dir, &o, &below));
     db = open_careless(below);
     dump_suffix = ".control";
-    run_rounds(db, &snapshot, false, UINT64_MAX, ISO_G2, &t);
+    run_rounds(db, &snapshot, false, 100 * ROUND_TXNS, ISO_G2, &t);
     dump_suffix = "";
     tally_print("no check at all", &t);
-    assert_true(t.seconds < 10);
+    assert_true(t.txns < 100 * ROUND_TXNS);
     assert_ok(odb_close(db));
     fixture_remove_dir(dir);
 }

@@ -507,7 +507,7 @@ static void find_what_is_there(void *arg)
     char v[32];
     size_t n;
 
-    while (!atomic_load(f->stop)) {
+    do {
         unsigned long done = atomic_load(f->done);
 
         memset(v, 0, sizeof v);
@@ -515,7 +515,7 @@ static void find_what_is_there(void *arg)
             strtoul(v, NULL, 10) < done)
             f->missed++;
         f->reads++;
-    }
+    } while (!atomic_load(f->stop));
 }
 
 /* Every flush drops the versions that nobody is known to read. A read that chose its moment before its

@@ -167,7 +167,7 @@ static void no_death_leaves_a_one_sided_edge(void **state)
         assert_ok(odb_close(db));
     }
     printf("%llu operations, %llu deaths\n", (unsigned long long)total, (unsigned long long)count);
-    assert_true(total > count); /* or the children were killed before they lived */
+    assert_true(total >= count); /* each lived to do something */
     fixture_remove_dir(dir);
 }
 

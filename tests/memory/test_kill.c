@@ -212,7 +212,7 @@ static void no_death_parts_what_belongs_together(void **state)
         assert_ok(odb_close(f.db));
         n = acked + 1; /* whether it got through or not, it may come again */
     }
-    assert_true(n > count);
+    assert_true(n >= count); /* each lived to do something */
     fixture_remove_dir(dir);
 }
 
