@@ -41,8 +41,6 @@ void txn_set_release(struct txn_set *s)
 
 odb_status txn_set_room(struct txn_set *s)
 {
-    if (s->count == UINT32_MAX - 1)
-        return err_set(ODB_TOO_LARGE, "too many keys in one transaction");
     if (s->count == s->cap) {
         uint32_t cap = s->cap ? s->cap * 2 : 16;
         struct txn_entry *grown =

@@ -38,7 +38,7 @@ struct txn_place {
 /* Forget all, keep the memory; give it back. */
 void txn_set_clear(struct txn_set *s);
 void txn_set_release(struct txn_set *s);
-/* Room for one more entry. ODB_NOMEM, ODB_TOO_LARGE. */
+/* Room for one more entry. ODB_NOMEM, also for more of them than numbers reach. */
 ODB_MUST_CHECK odb_status txn_set_room(struct txn_set *s);
 /* The first key at or behind (family, key); true when it is that. */
 bool txn_set_find(const struct txn_set *s, uint32_t family, odb_slice key, struct txn_place *out);

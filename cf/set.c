@@ -428,16 +428,6 @@ static void set_table_publish(struct cf_set *s, struct cf_table *t, struct cf *f
     epoch_retire(&s->epoch, &old->retired, set_table_free);
 }
 
-odb_status set_family_publish(struct cf_set *s, struct cf *f)
-{
-    struct cf_table *t = set_table_grown(s);
-
-    if (!t)
-        return err_set(ODB_NOMEM, "out of memory for the table of column families");
-    set_table_publish(s, t, f);
-    return ODB_OK;
-}
-
 struct cf *set_family_named(const struct cf_set *s, const char *name)
 {
     const struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);

@@ -182,8 +182,6 @@ void set_free(struct cf_set *s);
 ODB_MUST_CHECK odb_status set_family_new(struct cf_set *s, uint32_t id, const char *name,
                                          const struct lsm_options *options, struct cf **out);
 void set_family_free(struct cf *f);
-/* Publish a table with `f` added behind all others. */
-ODB_MUST_CHECK odb_status set_family_publish(struct cf_set *s, struct cf *f);
 ODB_MUST_CHECK odb_status set_check_name(const char *name);
 /* Create family `name`, durably; family_lock is held. */
 ODB_MUST_CHECK odb_status set_family_create(struct cf_set *s, const char *name,

@@ -134,10 +134,6 @@ void lsm_free(struct lsm_tree *t);
  * gone. Call after the drop is durable. */
 void lsm_drop(struct lsm_tree *t);
 
-uint32_t lsm_family(const struct lsm_tree *t);
-const char *lsm_name(const struct lsm_tree *t);
-/* Every live table number, for the sweep of leftovers at open. */
-bool lsm_has_file(struct lsm_tree *t, uint64_t file_no);
 uint64_t lsm_max_seq(struct lsm_tree *t); /* greatest in any table; recovery */
 
 /* ---- writing: called by the commit queue ---- */

@@ -114,16 +114,6 @@ void lsm_free(struct lsm_tree *t)
     mem_free(t);
 }
 
-uint32_t lsm_family(const struct lsm_tree *t)
-{
-    return t->family;
-}
-
-const char *lsm_name(const struct lsm_tree *t)
-{
-    return t->name;
-}
-
 /* ---- views ---- */
 
 const struct lsm_view *lsm_view(struct lsm_tree *t)
@@ -462,13 +452,6 @@ odb_status lsm_open_memtable(struct lsm_tree *t, uint64_t lsn)
     publish(t, v);
     os_mutex_unlock(&t->view_lock);
     return ODB_OK;
-}
-
-bool lsm_has_file(struct lsm_tree *t, uint64_t file_no)
-{
-    uint32_t level;
-
-    return version_find(newest_version(t), file_no, &level) != NULL;
 }
 
 uint64_t lsm_max_seq(struct lsm_tree *t)

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "cf/set_priv.h"
+#include "lsm/tree_priv.h"
 #include "os/os_thread.h"
 #include "os/sim.h"
 #include "tests/lib/test_alloc.h"
@@ -724,6 +725,48 @@ static void what_the_ring_forgot_is_looked_up_or_too_old(void **state)
     assert_int_equal(test_alloc_alive(), 0);
 }
 
+/* A commit that has to wait for flushes does some of that work where nobody else does: the log may turn
+ * out to have failed. And one that must not wait is told for how long it would have had to. */
+static void a_commit_that_has_to_wait_is_told_why_not(void **state)
+{
+    const struct cf_write lazy = {.durability = CF_OS}, impatient = {CF_OS, .no_wait = true};
+    struct os *os = sim_new(1);
+    struct manifest_group g = {0};
+    odb_status st = ODB_OK;
+    char value[1000];
+    struct crowd c;
+
+    (void)state;
+    memset(value, 'v', sizeof value);
+    crowd_open(&c, os, 0);
+    for (int i = 0; i < 2; i++) { /* all buffers but one are waiting to be flushed */
+        assert_int_equal(cf_put(c.s, c.cf[0], odb_s("k"), odb_s("old"), &lazy), ODB_OK);
+        assert_int_equal(commit_switch(c.s, c.cf[0], false, true), ODB_OK);
+    }
+    for (char key = 'A'; key < 'Q'; key++)
+        assert_int_equal(
+            cf_put(c.s, c.cf[0], odb_bytes(&key, 1), odb_bytes(value, sizeof value), &impatient),
+            ODB_OK);
+    atomic_store(&cf_tree(c.cf[0])->pressure.flush_ps_per_byte, 1000000000);
+    assert_int_equal(cf_put(c.s, c.cf[0], odb_s("k"), odb_s("new"), &impatient), ODB_AGAIN);
+    assert_non_null(strstr(odb_error_text(), "would wait"));
+    must_be_text(c.s, c.cf[0], "k", "old");
+    atomic_store(&syncs_fail, true);
+    sim_set_fault(os, fail_log_sync, NULL);
+    for (int i = 0; i < 10 && st == ODB_OK; i++) /* each does one piece of work */
+        st = cf_put(c.s, c.cf[0], odb_s("l"), odb_s("new"), &lazy);
+    assert_int_equal(st, ODB_READONLY);
+    assert_non_null(strstr(odb_error_text(), "until the database is reopened"));
+    must_be_text(c.s, c.cf[0], "k", "old");
+    os_mutex_lock(&c.s->manifest_lock); /* from then on the manifest is not written either */
+    assert_int_equal(ledger_write_order(c.s, &g), ODB_READONLY);
+    os_mutex_unlock(&c.s->manifest_lock);
+    manifest_group_release(&g);
+    assert_int_not_equal(cf_close(c.s), ODB_OK);
+    sim_free(os);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -735,7 +778,10 @@ int main(void)
         cmocka_unit_test(dying_in_a_crowd_keeps_what_was_answered),
         cmocka_unit_test(a_failed_sync_stops_all_and_shows_nothing_uncertain),
         cmocka_unit_test(P11_a_read_finds_what_was_there_when_it_began),
+        cmocka_unit_test(a_commit_that_has_to_wait_is_told_why_not),
     };
 
+    if (getenv("ODB_TEST_ONLY"))
+        cmocka_set_test_filter(getenv("ODB_TEST_ONLY"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

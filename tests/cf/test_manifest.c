@@ -401,6 +401,26 @@ static void want_of_memory_is_told_and_leaks_nothing(void **state)
     assert_true(n > 2);
 }
 
+static void a_record_is_neither_empty_nor_vast(void **state)
+{
+    struct manifest_group none = {0}, vast = {0}, good = {0};
+    uint64_t end[3];
+    struct manifest *m = write_three(end);
+    uint8_t byte = 0;
+
+    (void)state;
+    vast.bytes.p = &byte; /* never looked at */
+    vast.bytes.len = ((size_t)1 << 30) + 100;
+    assert_int_equal(manifest_append(m, &none), ODB_TOO_LARGE);
+    assert_int_equal(manifest_append(m, &vast), ODB_TOO_LARGE);
+    assert_int_equal(manifest_size(m), end[2]);
+    add_counters(&good, 12);
+    assert_int_equal(manifest_append(m, &good), ODB_OK); /* it was no harm */
+    assert_true(manifest_size(m) > end[2]);
+    manifest_group_release(&good);
+    manifest_close(m);
+}
+
 /* A crash at any point of writing leaves whole records, the acknowledged ones among them. */
 static void a_crash_loses_only_what_was_not_acknowledged(void **state)
 {
@@ -463,6 +483,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_newer_version_is_refused_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(lies_under_a_good_checksum_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_manifest_that_failed_takes_nothing_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_record_is_neither_empty_nor_vast, setup, teardown),
         cmocka_unit_test_setup_teardown(creation_that_fails_leaves_no_file, setup, teardown),
         cmocka_unit_test_setup_teardown(want_of_memory_is_told_and_leaks_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_crash_loses_only_what_was_not_acknowledged, setup,

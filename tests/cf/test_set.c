@@ -1631,6 +1631,81 @@ static void a_log_that_contradicts_itself_is_refused(void **state)
         }
 }
 
+/* ---- want of memory ---- */
+
+/* An open that has log to replay: each request fails in its turn, and the next try finds everything. */
+static void P16_replay_without_memory_is_a_status(void **state)
+{
+    struct os *image;
+    struct cf_set *s;
+    char key[16];
+    long n = 0, failed = 1;
+
+    (void)state;
+    opt.family.write_buffer = 1 << 18; /* it is replayed into one memtable */
+    opt.log_segment_size = 1 << 18;
+    s = must_open();
+    for (int i = 0; i < 600; i++) {
+        (void)snprintf(key, sizeof key, "k%03d", i * 7 % 600);
+        assert_int_equal(cf_put(s, must_find(s, "default"), odb_s(key), odb_s(key), NULL), ODB_OK);
+    }
+    image = sim_image(disk, SIM_M1, 1);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(disk);
+    disk = image;
+    for (; failed; n++) {
+        long alive = test_alloc_alive();
+        odb_status st;
+
+        assert_true(n < 3000);
+        opt.os = sim_image(disk, SIM_M1, 1);
+        test_alloc_fail(n, 0);
+        s = NULL;
+        st = cf_open(DB, &opt, &s);
+        failed = test_alloc_failed();
+        test_alloc_fail(-1, 0);
+        if (st != ODB_OK && (st != ODB_NOMEM || !failed))
+            fail_msg("request %ld: %s: %s", n, odb_status_name(st), odb_error_text());
+        if (st == ODB_OK)
+            assert_int_equal(cf_close(s), ODB_OK);
+        assert_int_equal(test_alloc_alive(), alive);
+        s = must_open();
+        for (int i = 0; i < 600; i += n % 50 ? 97 : 1) {
+            (void)snprintf(key, sizeof key, "k%03d", i);
+            must_have(s, must_find(s, "default"), key, key);
+        }
+        assert_int_equal(cf_close(s), ODB_OK);
+        sim_free(opt.os);
+    }
+    assert_true(n > 50);
+}
+
+static void P16_verifying_without_memory_is_a_status(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    long n = 0, failed = 1;
+
+    (void)state;
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), NULL), ODB_OK);
+    assert_int_equal(cf_flush(s, f), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("l"), odb_s("v"), NULL), ODB_OK);
+    for (; failed; n++) {
+        long alive = test_alloc_alive();
+        odb_status st;
+
+        assert_true(n < 1000);
+        test_alloc_fail(n, 0);
+        st = cf_verify(s, NULL, NULL);
+        failed = test_alloc_failed();
+        test_alloc_fail(-1, 0);
+        assert_true(st == ODB_OK || (st == ODB_NOMEM && failed));
+        assert_int_equal(test_alloc_alive(), alive);
+    }
+    assert_true(n > 5);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
 /* ---- more than usual ---- */
 
 /* The log of four families is more than the budget: what is replayed goes into tables on the way, the
@@ -1975,6 +2050,8 @@ int main(void)
         T(a_manifest_of_another_database_is_refused),
         T(a_manifest_that_contradicts_itself_is_refused_and_changes_nothing),
         T(a_log_that_contradicts_itself_is_refused),
+        T(P16_replay_without_memory_is_a_status),
+        T(P16_verifying_without_memory_is_a_status),
         T(replay_stays_within_its_budget),
         T(a_long_log_is_swept_by_a_worker),
         T(reads_go_through_any_number_of_tables),
