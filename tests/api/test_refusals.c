@@ -94,6 +94,9 @@ static void a_handle_is_needed(void **state)
     assert_refused(odb_batch_put(NULL, NULL, k, k), "batch");
     assert_refused(odb_batch_delete(NULL, NULL, k), "batch");
     assert_refused(odb_batch_set_bytes(NULL, k), "batch");
+    assert_refused(odb_backend_memory(NULL), "backend");
+    assert_refused(odb_backend_lsm(NULL, NULL, NULL), "directory");
+    assert_refused(odb_backend_lsm("never", NULL, NULL), "backend");
     assert_refused(odb_txn_put(NULL, NULL, k, k), "transaction");
     assert_false(odb_work(NULL));
     odb_iter_free(NULL);
@@ -135,6 +138,40 @@ static void a_handle_of_another_database_is_refused(void **state)
     odb_iter_free(it);
     odb_snapshot_free(s);
     fixture_close((void **)&other);
+}
+
+/* A handle may outlive its family; a batch takes nothing more for it, and what it holds is refused whole. */
+static void a_dropped_family_is_no_place_for_a_batch(void **state)
+{
+    odb_slice k = odb_s("k"), none = odb_bytes(NULL, 3);
+    odb_cf_options how = odb_cf_options_default();
+    struct fixture *f = *state;
+    odb_batch *b;
+    odb_cf *cf;
+
+    assert_ok(odb_cf_create(f->db, "short-lived", &how, &cf));
+    assert_ok(odb_batch_new(&b));
+    assert_refused(odb_batch_set_bytes(b, none), "NULL");
+    assert_ok(odb_batch_put(b, NULL, k, k));
+    assert_ok(odb_batch_put(b, cf, k, k));
+    assert_ok(odb_cf_drop(f->db, cf));
+    assert_status(odb_batch_put(b, cf, k, k), ODB_NO_FAMILY);
+    assert_non_null(strstr(odb_error_text(), "short-lived"));
+    assert_status(odb_batch_delete(b, cf, k), ODB_NO_FAMILY);
+    assert_int_equal(odb_batch_count(b), 2);
+    assert_status(odb_commit(f->db, b, NULL), ODB_NO_FAMILY);
+    assert_status(odb_exists(odb_now(f->db), NULL, k), ODB_ABSENT);
+    odb_batch_free(b);
+    odb_batch_free(NULL);
+}
+
+static void a_text_is_what_it_was_set_to(void **state)
+{
+    (void)state;
+    assert_int_equal(odb_error_set(ODB_IO, "the plug-in's own words"), ODB_IO);
+    assert_string_equal(odb_error_text(), "the plug-in's own words");
+    assert_int_equal(odb_error_set(ODB_IO, NULL), ODB_IO);
+    assert_string_equal(odb_error_text(), "");
 }
 
 static void a_seek_without_a_key_says_so(void **state)
@@ -230,6 +267,62 @@ static void what_a_backend_lacks_is_made_of_the_rest_or_unsupported(void **state
     assert_ok(odb_close(db));
 }
 
+/* One that knows transactions, but makes no families: nothing can be prepared in it. */
+static void what_cannot_be_prepared_can_be_committed(void **state)
+{
+    odb_backend_ops few;
+    odb_backend backend;
+    odb_txn *t;
+    odb_db *db;
+
+    (void)state;
+    assert_ok(odb_backend_memory(&backend));
+    few = few_entries(backend.ops);
+    few.snapshot_new = backend.ops->snapshot_new;
+    few.snapshot_free = backend.ops->snapshot_free;
+    few.begin_transaction = backend.ops->begin_transaction;
+    few.pause_transaction = backend.ops->pause_transaction;
+    few.commit_transaction = backend.ops->commit_transaction;
+    few.sequence = backend.ops->sequence;
+    assert_ok(odb_open_backend((odb_backend){&few, backend.self}, &db));
+    assert_ok(odb_txn_begin(db, NULL, &t));
+    assert_ok(odb_txn_put(t, NULL, odb_s("k"), odb_s("v")));
+    assert_status(odb_txn_prepare(t, "p", NULL), ODB_UNSUPPORTED);
+    assert_status(odb_exists(odb_now(db), NULL, odb_s("k")), ODB_ABSENT);
+    assert_ok(odb_txn_commit(t, NULL));
+    assert_ok(odb_exists(odb_now(db), NULL, odb_s("k")));
+    odb_txn_free(t);
+    assert_ok(odb_close(db));
+}
+
+/* A claim from before a delete that went with its key: the map cannot tell whose it was any more. */
+static void a_claim_older_than_a_forgotten_delete_is_too_old(void **state)
+{
+    odb_claim claim = {.lower = odb_s("other")};
+    odb_guard guard = {.claim = &claim, .claim_count = 1, .since = ODB_SINCE_EVER};
+    const odb_write how = {.durability = ODB_DURABLE_OS};
+    odb_backend backend;
+    odb_batch *b;
+
+    (void)state;
+    assert_ok(odb_backend_memory(&backend));
+    assert_ok(odb_batch_new(&b));
+    assert_ok(odb_batch_put(b, NULL, odb_s("k"), odb_s("v")));
+    assert_ok(backend.ops->write_batch(backend.self, b, &how));
+    claim.since = backend.ops->sequence(backend.self, NULL);
+    odb_batch_clear(b);
+    assert_ok(odb_batch_put(b, NULL, odb_s("l"), odb_s("v")));
+    assert_ok(backend.ops->commit_transaction(backend.self, &guard, b, &how));
+    odb_batch_clear(b);
+    assert_ok(odb_batch_delete(b, NULL, odb_s("k")));
+    assert_ok(backend.ops->write_batch(backend.self, b, &how));
+    assert_status(backend.ops->commit_transaction(backend.self, &guard, b, &how), ODB_TOO_OLD);
+    claim.since = backend.ops->sequence(backend.self, NULL);
+    assert_ok(backend.ops->commit_transaction(backend.self, &guard, b, &how));
+    odb_batch_free(b);
+    assert_ok(backend.ops->close(backend.self));
+}
+
 static odb_status no_families(void *self, const char *name, odb_backend_cf *out)
 {
     (void)self;
@@ -287,6 +380,8 @@ static void options_that_make_no_sense_are_named(void **state)
     assert_refused(odb_cf_create(f->db, "x", &how, &cf), "block_size");
     assert_status(odb_cf_open(f->db, "x", &cf), ODB_NO_FAMILY);
     o.family_count = 2000;
+    assert_refused(odb_open("never", &o, &db), "families");
+    o.families = (const char *const[]){"a"}; /* the count is looked at first */
     assert_refused(odb_open("never", &o, &db), "family_count");
 }
 
@@ -305,6 +400,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_seek_without_a_key_says_so, fixture_memory,
                                         fixture_close),
         cmocka_unit_test_setup_teardown(a_seek_without_a_key_says_so, fixture_lsm, fixture_close),
+        cmocka_unit_test_setup_teardown(a_dropped_family_is_no_place_for_a_batch, fixture_memory,
+                                        fixture_close),
+        cmocka_unit_test_setup_teardown(a_dropped_family_is_no_place_for_a_batch, fixture_lsm,
+                                        fixture_close),
+        cmocka_unit_test(a_text_is_what_it_was_set_to),
+        cmocka_unit_test(what_cannot_be_prepared_can_be_committed),
+        cmocka_unit_test(a_claim_older_than_a_forgotten_delete_is_too_old),
         cmocka_unit_test(what_a_backend_lacks_is_made_of_the_rest_or_unsupported),
         cmocka_unit_test(a_backend_without_what_it_must_have_is_not_opened),
         cmocka_unit_test_setup_teardown(options_that_make_no_sense_are_named, fixture_memory,

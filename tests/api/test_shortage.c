@@ -3,21 +3,35 @@
 #include "tests/api/fixture.h"
 #include "tests/lib/test_alloc.h"
 
+static void see_nothing(void *arg, const odb_commit_info *commit)
+{
+    (void)arg;
+    (void)commit;
+}
+
 /* A program that uses most of the interface; `db` is open. The first failure ends it. */
 static odb_status use_everything(odb_db *db, bool *was_put)
 {
-    odb_slice keys[2] = {odb_s("k"), odb_s("none")};
-    odb_range range = {.prefix = odb_s("k")};
+    odb_range range = {.prefix = odb_s("k")}, nothing = {.lower = odb_s("b"), .upper = odb_s("a")};
+    static int attached;
+    odb_slice keys[40]; /* more than are looked up on the stack */
     odb_batch *b = NULL;
     odb_snapshot *s = NULL;
-    odb_iter *it = NULL, *mine = NULL;
+    odb_iter *it = NULL, *mine = NULL, *none = NULL;
     odb_txn *t = NULL;
-    odb_status each[2], st;
+    odb_status each[40], st;
     odb_names names;
-    odb_value v[2];
+    odb_value v[40];
+    uint64_t since;
 
+    for (int i = 0; i < 40; i++)
+        keys[i] = i ? odb_s("none") : odb_s("k");
     st = odb_put(db, NULL, odb_s("k"), odb_s("v"), NULL);
     *was_put = st == ODB_OK;
+    if (st == ODB_OK)
+        st = odb_attach(db, "something", &attached, NULL);
+    if (st == ODB_OK)
+        st = odb_observe(db, see_nothing, NULL, &since);
     if (st == ODB_OK)
         st = odb_cf_list(db, &names);
     if (st == ODB_OK)
@@ -31,7 +45,7 @@ static odb_status use_everything(odb_db *db, bool *was_put)
     if (st == ODB_OK)
         st = odb_snapshot_new(db, &s);
     if (st == ODB_OK)
-        st = odb_multiget(odb_asof(s), NULL, keys, 2, v, each);
+        st = odb_multiget(odb_asof(s), NULL, keys, 40, v, each);
     if (st == ODB_OK)
         odb_value_release(&v[0]);
     if (st == ODB_OK)
@@ -43,6 +57,12 @@ static odb_status use_everything(odb_db *db, bool *was_put)
     }
     if (st == ODB_OK)
         st = odb_iter_refresh(it, odb_now(db));
+    if (st == ODB_OK)
+        st = odb_iter_new(odb_now(db), NULL, &nothing, &none);
+    if (st == ODB_OK && odb_iter_first(none))
+        st = ODB_CORRUPT;
+    if (st == ODB_OK)
+        st = odb_verify(db, NULL, NULL);
     if (st == ODB_OK && (st = odb_txn_begin(db, NULL, &t)) == ODB_OK) {
         st = odb_txn_put(t, NULL, odb_s("kt"), odb_s("t"));
         if (st == ODB_OK)
@@ -58,6 +78,7 @@ static odb_status use_everything(odb_db *db, bool *was_put)
     }
     if (st == ODB_UNSUPPORTED)
         st = ODB_OK;
+    odb_iter_free(none);
     odb_iter_free(mine);
     odb_iter_free(it);
     odb_txn_free(t);

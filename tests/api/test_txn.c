@@ -201,7 +201,6 @@ static void get_for_update_and_claims_protect_what_is_not_written(void **state)
     odb_txn_free(t);
 }
 
-/* A transaction so old that thousands of commits and a flush came since. */
 /* Claim two ranges that begin at the same key, then let somebody write `key`. */
 static odb_status claim_twice(struct fixture *f, const odb_range *first, const odb_range *second,
                               const char *key)
@@ -245,6 +244,29 @@ static void of_two_claims_with_the_same_begin_the_wider_one_holds(void **state)
     }
 }
 
+/* Also of what the transaction itself has written. */
+static void get_for_update_sees_its_own_writes(void **state)
+{
+    struct fixture *f = *state;
+
+    put_text(f, NULL, "k", "theirs");
+    put_text(f, NULL, "gone", "theirs");
+    for (int turn = 0; turn < 2; turn++) {
+        odb_txn *t = begin(f, turn ? &pessimistic : NULL);
+        odb_value v;
+
+        txn_text(t, "k", "mine");
+        txn_text(t, "gone", NULL);
+        assert_ok(odb_txn_get_for_update(t, NULL, odb_s("k"), &v));
+        assert_slice(odb_bytes(v.data, v.size), "mine");
+        odb_value_release(&v);
+        assert_status(odb_txn_get_for_update(t, NULL, odb_s("gone"), &v), ODB_ABSENT);
+        odb_txn_free(t);
+        expect_text(odb_now(f->db), NULL, "k", "theirs");
+    }
+}
+
+/* A transaction so old that thousands of commits and a flush came since. */
 static void an_old_transaction_is_answered_or_told_that_it_is_too_old(void **state)
 {
     struct fixture *f = *state;
@@ -1160,6 +1182,7 @@ int main(void)
         BOTH(P12_turning_round_keeps_the_whole_span),
         BOTH(a_reader_never_fails_and_own_writes_are_nobody_elses),
         BOTH(get_for_update_and_claims_protect_what_is_not_written),
+        BOTH(get_for_update_sees_its_own_writes),
         BOTH(an_old_transaction_is_answered_or_told_that_it_is_too_old),
         BOTH(a_transaction_may_begin_at_a_snapshot),
         BOTH(savepoints_take_back_what_came_after),
