@@ -22,6 +22,7 @@
  * ring a shorter prefix, never shorter than what was durable before the last synced group (P9's limit).
  */
 #include "tests/cf/workload.h"
+#include "tests/reliability/stop.h"
 
 #include <time.h>
 
@@ -73,7 +74,8 @@ static double now_s(void)
 
 static bool is_over(void)
 {
-    return run.failures > 0 || (run.budget > 0 && now_s() - run.started > run.budget);
+    return run.failures > 0 || stop_is_asked() ||
+           (run.budget > 0 && now_s() - run.started > run.budget);
 }
 
 /* ---- three databases ---- */
@@ -568,6 +570,8 @@ int main(int argc, char **argv)
         return 2;
     }
     test_alloc_keep_memory();
+    if (run.budget > 0)
+        stop_when_told();
     run.started = now_s();
     do {
         if (!make_databases()) {

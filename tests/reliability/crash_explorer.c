@@ -30,6 +30,7 @@
 #include "tests/reliability/images.h"
 #include "tests/reliability/monitor.h"
 #include "tests/reliability/oracle.h"
+#include "tests/reliability/stop.h"
 #include "tests/reliability/txns.h"
 
 #include <time.h>
@@ -100,7 +101,8 @@ static double elapsed(void)
 
 static bool is_over(void)
 {
-    return run.failures > 0 || (!run.is_fixed && !run.is_replay && elapsed() > run.budget);
+    return run.failures > 0 || stop_is_asked() ||
+           (!run.is_fixed && !run.is_replay && elapsed() > run.budget);
 }
 
 static void origin_text(const struct origin *o, char *out, size_t size)
@@ -848,6 +850,8 @@ int main(int argc, char **argv)
         return 2;
     }
     test_alloc_keep_memory();
+    if (!run.is_fixed && !run.is_replay)
+        stop_when_told();
     run.started = now_s();
     if (run.is_replay)
         replay_failure();

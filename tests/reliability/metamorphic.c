@@ -21,6 +21,7 @@
  * kept/ holds those of faults that were mended.
  */
 #include "tests/reliability/meta.h"
+#include "tests/reliability/stop.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -70,6 +71,11 @@ static double children_cpu_s(void)
     (void)getrusage(RUSAGE_CHILDREN, &u);
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
            (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static bool is_over(void)
+{
+    return stop_is_asked() || now_s() - run.started > run.budget;
 }
 
 /* ---- a directory for the database ---- */
@@ -181,6 +187,8 @@ static const char *run_apart(const struct meta_list *l, const uint64_t *history,
         exit(2);
     }
     if (pid == 0) {
+        (void)signal(SIGINT, SIG_IGN); /* the parent ends when this one has */
+        (void)signal(SIGTERM, SIG_IGN);
         (void)signal(SIGALRM, look_for_progress);
         (void)alarm(1);
         exit(run_here(l, history, set, spell));
@@ -391,7 +399,7 @@ static void compare(const struct meta_list *l, bool to_the_end)
         double before = children_cpu_s();
         const char *what;
 
-        if (!to_the_end && now_s() - run.started > run.budget)
+        if (!to_the_end && is_over())
             break;
         if (!set_number(number, &set) || !is_wanted(l, &set))
             continue;
@@ -515,13 +523,14 @@ static int replay_kept(const char *dir)
 
 static int explore(void)
 {
+    stop_when_told();
     do {
         struct meta_list l;
 
         meta_list_make(&l, run.seed, run.steps);
         compare(&l, run.lists == 0 && run.budget <= 1);
         meta_list_release(&l);
-    } while (!run.failures && now_s() - run.started < run.budget && ++run.seed);
+    } while (!run.failures && !is_over() && ++run.seed);
     print_summary();
     return run.failures ? 1 : 0;
 }
