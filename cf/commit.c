@@ -2,7 +2,7 @@
  *
  *     outside any lock     room in each memtable; payload and its hash complete      may fail
  *     commit_lock          same memtables still? numbers, log, ticket                may fail
- *     outside              [FULL: sync] copy, link into the memtables                cannot fail
+ *     outside              copy, link into the memtables [FULL: sync]                cannot fail
  *     the token            passes over the tickets in order: visible
  *
  *   tickets      17      18      19      20      21
@@ -24,10 +24,12 @@
  *     under the lock holds exactly the commits before the switch.
  *  3. visible_seq moves over whole commits, in order, each completely inserted (P4, C34). A commit
  *     returns after that, so a read that starts later sees it (P11).
- *  4. A FULL commit is inserted after its sync: what is not durable is not seen.
- *  5. When a sync fails, its ticket is completed without insertion, and from there on visible_seq
- *     stands still (is_frozen): later commits that are in the log already get ODB_UNKNOWN too, and
- *     what readers see remains a prefix. The set is read-only before the ticket is completed, so no
+ *  4. The ticket of a FULL commit is completed after its sync, though its operations are in the memtable
+ *     before: what is not durable is not seen. Who makes a sync for many completes their tickets, too,
+ *     in order, and wakes them when they have nothing left to wait for.
+ *  5. When a sync fails, its ticket is completed as failed, and from there on visible_seq stands still
+ *     (is_frozen): neither it nor later commits that are in the log already are seen; they get
+ *     ODB_UNKNOWN, and what readers see remains a prefix. The set is read-only before the ticket is completed, so no
  *     flush that waited for it can make such a later commit durable in a table (P5, P6).
  *  6. At most COMMIT_SLOTS tickets are under way: a slot is taken only when the ticket that had it
  *     before is published.
@@ -102,6 +104,7 @@ struct commit {
     uint64_t first_seq;       /* from here on known after the log has it */
     uint64_t end_lsn;
     uint64_t ticket;
+    struct wal_waiter waiter; /* FULL: for the sync */
     struct commit_part *part;
     uint32_t part_count;
     uint32_t *part_of; /* by cf.index, plus one; NULL while the parts fit `few` */
@@ -710,20 +713,30 @@ static void commit_insert(struct commit *c)
     }
 }
 
-/* Sync, insert, be published. Inside the epoch. */
+/* By whoever made the sync for this commit (4). */
+static void commit_served(struct wal_waiter *me)
+{
+    struct commit *c = (struct commit *)(void *)((char *)me - offsetof(struct commit, waiter));
+
+    commit_complete(c->s, c->ticket, false);
+}
+
+/* Insert, sync, be published. Inside the epoch. */
 static odb_status commit_apply(struct commit *c)
 {
     struct cf_set *s = c->s;
     odb_status st = ODB_OK;
 
+    commit_insert(c);
     if (c->level == CF_FULL && !(CANARY(4) && s->living < atomic_load(&s->table)->count)) {
-        st = wal_sync(s->wal, c->end_lsn);
+        c->waiter.lsn = c->end_lsn;
+        c->waiter.served = commit_served;
+        st = wal_sync_commit(s->wal, &c->waiter);
         if (st != ODB_OK)
             set_fail(s, st); /* before the ticket is completed (5) */
     }
-    if (st == ODB_OK || CANARY(25))
-        commit_insert(c);
-    commit_complete(s, c->ticket, st != ODB_OK && !CANARY(25));
+    if (!c->waiter.is_served)
+        commit_complete(s, c->ticket, st != ODB_OK && !CANARY(25));
     commit_wait_published(s, c->ticket + 1);
     if (CANARY(25) && st != ODB_OK)
         return st;

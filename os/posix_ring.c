@@ -106,25 +106,18 @@ static odb_status ring_map(struct posix_ring *r, int fd, const char *name, size_
     return st;
 }
 
-static odb_status ring_sync(int fd, const char *name)
+/* See to it that every block of the file, which may be new and empty, exists and is its own (1): let
+ * fallocate give them, or write it over with what it holds. */
+static odb_status ring_own_blocks(int fd, const char *name, size_t size, bool may_allocate)
 {
-    int err = posix_sync_fd(fd, true);
+    odb_status st = may_allocate ? posix_allocate(fd, name, 0, size) : ODB_UNSUPPORTED;
+    uint8_t *copy;
+    int err;
 
-    return err ? posix_error(err, "sync", NULL, name) : ODB_OK;
-}
-
-/* Let fallocate give the file its blocks (1); ODB_UNSUPPORTED, without words, where it cannot. */
-static odb_status ring_allocate(int fd, const struct ring_fs *fs, const char *name, size_t size)
-{
-    return fs->allocates ? posix_allocate(fd, name, 0, size) : ODB_UNSUPPORTED;
-}
-
-/* Write the file over with what it holds, so that every block exists and is its own. */
-static odb_status ring_own_blocks(int fd, const char *name, size_t size)
-{
-    uint8_t *copy = mem_alloc(RING_COPY_LEN);
-    odb_status st = ODB_OK;
-
+    if (st != ODB_UNSUPPORTED)
+        return st;
+    st = ODB_OK;
+    copy = mem_zalloc(1, RING_COPY_LEN);
     if (!copy)
         return err_set(ODB_NOMEM, "no memory to open %s", name);
     for (size_t off = 0; off < size && st == ODB_OK;) {
@@ -133,15 +126,17 @@ static odb_status ring_own_blocks(int fd, const char *name, size_t size)
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) {
-            st = posix_error(n < 0 ? errno : EIO, "read", NULL, name);
-            break;
-        }
-        st = posix_write_all(fd, name, off, copy, (size_t)n);
+        if (n == 0)
+            n = (ssize_t)want; /* a new one: nothing was read yet */
+        st = n < 0 ? posix_error(errno, "read", NULL, name)
+                   : posix_write_all(fd, name, off, copy, (size_t)n);
         off += (size_t)n;
     }
     mem_free(copy);
-    return st == ODB_OK ? ring_sync(fd, name) : st;
+    if (st != ODB_OK)
+        return st;
+    err = posix_sync_fd(fd, true); /* else the blocks are promised, not there */
+    return err ? posix_error(err, "sync", NULL, name) : ODB_OK;
 }
 
 /* Make a new ring under another name and put it in place once it is whole and mapped. */
@@ -157,12 +152,7 @@ static odb_status ring_create(struct posix_ring *r, struct os_dir *dir, const st
     fd = posix_open_at(dir, fresh, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0)
         return posix_error(errno, "create", dir->path, fresh);
-    st = ring_allocate(fd, fs, fresh, size);
-    if (st == ODB_UNSUPPORTED) {
-        st = posix_write_zeros(fd, fresh, 0, size);
-        if (st == ODB_OK)
-            st = ring_sync(fd, fresh); /* else the blocks are promised, not there */
-    }
+    st = ring_own_blocks(fd, fresh, size, fs->allocates);
     if (st != ODB_OK)
         goto done;
     st = ring_map(r, fd, name, size);
@@ -200,9 +190,7 @@ odb_status posix_ring_open(struct os_dir *dir, const char *name, size_t size, st
     }
     if (st != ODB_OK)
         goto done;
-    st = fs.may_share ? ODB_UNSUPPORTED : ring_allocate(fd, &fs, name, size);
-    if (st == ODB_UNSUPPORTED)
-        st = ring_own_blocks(fd, name, size);
+    st = ring_own_blocks(fd, name, size, fs.allocates && !fs.may_share);
     if (st == ODB_OK)
         st = ring_map(r, fd, name, size);
 done:

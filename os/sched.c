@@ -85,7 +85,8 @@ struct os_thread {
     enum fiber_state state;
     uint8_t no;
     bool has_yielded;
-    bool is_timed; /* WAITS or SLEEPS until `deadline` */
+    bool is_timed;     /* WAITS or SLEEPS until `deadline` */
+    bool is_lingering; /* and nobody has to signal it */
     bool has_timed_out;
     uint64_t deadline;
     struct os_mutex *wants; /* WANTS, and WAITS: to be taken again */
@@ -452,7 +453,7 @@ static void sched_stall(void)
 
     if (!t)
         fiber_give_up(SCHED_DEADLOCK, "deadlock: nobody can go on");
-    if (t->state == FIBER_WAITS && !S.how.may_time_out)
+    if (t->state == FIBER_WAITS && !S.how.may_time_out && !t->is_lingering)
         fiber_give_up(SCHED_DEADLOCK,
                       "a signal was lost: nobody can go on but by the end of a wait with a limit");
     if (++S.stalls > STALLS_MAX)
@@ -885,6 +886,17 @@ ODB_UNCHECKED bool os_cond_wait_for(struct os_cond *c, struct os_mutex *m, uint6
     cond_sleep(t, c, m);
     t->is_timed = false;
     return !t->has_timed_out;
+}
+
+ODB_UNCHECKED bool os_cond_linger(struct os_cond *c, struct os_mutex *m, uint64_t ns)
+{
+    struct os_thread *t = fiber_current();
+    bool was_signalled;
+
+    t->is_lingering = true;
+    was_signalled = os_cond_wait_for(c, m, ns);
+    t->is_lingering = false;
+    return was_signalled;
 }
 
 /* Signals are points where they are given without a lock, and change who may go on where with one. */

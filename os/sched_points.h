@@ -28,6 +28,7 @@
 #define os_mutex_unlock(m)          (SCHED_AT(SCHED_UNLOCK), os_mutex_unlock(m))
 #define os_cond_wait(c, m)          (SCHED_AT(SCHED_WAIT), os_cond_wait(c, m))
 #define os_cond_wait_for(c, m, ns)  (SCHED_AT(SCHED_WAIT), os_cond_wait_for(c, m, ns))
+#define os_cond_linger(c, m, ns)    (SCHED_AT(SCHED_WAIT), os_cond_linger(c, m, ns))
 #define os_cond_signal(c)           (SCHED_AT(SCHED_SIGNAL), os_cond_signal(c))
 #define os_cond_broadcast(c)        (SCHED_AT(SCHED_SIGNAL), os_cond_broadcast(c))
 #define os_thread_start(n, r, a, o) (SCHED_AT(SCHED_START), os_thread_start(n, r, a, o))

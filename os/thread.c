@@ -233,6 +233,11 @@ ODB_UNCHECKED bool os_cond_wait_for(struct os_cond *c, struct os_mutex *m, uint6
     return woken;
 }
 
+bool os_cond_linger(struct os_cond *c, struct os_mutex *m, uint64_t ns)
+{
+    return os_cond_wait_for(c, m, ns);
+}
+
 void os_cond_signal(struct os_cond *c)
 {
 #ifdef ODB_WITH_THREADS

@@ -87,6 +87,17 @@ ODB_MUST_CHECK odb_status wal_drain(struct wal *w);
 /* Return once everything below `lsn` is durable (group commit: one fdatasync serves all who wait).
  * ODB_UNKNOWN after a failed write or sync, for ever (P6). */
 ODB_MUST_CHECK odb_status wal_sync(struct wal *w, uint64_t lsn);
+/* The same for a commit, lsn and served set, the rest 0: another that makes the sync for both may call
+ * `served`, holding no lock, when it has succeeded. So all that a sync was for is done by one thread, in
+ * the order they came, before the others wake. is_served tells whether it was called. */
+struct wal_waiter {
+    uint64_t lsn;
+    void (*served)(struct wal_waiter *me);
+    bool is_served;
+    bool is_over; /* the log's own, as the next */
+    struct wal_waiter *next;
+};
+ODB_MUST_CHECK odb_status wal_sync_commit(struct wal *w, struct wal_waiter *me);
 /* The same for the engine's own sake. It says nothing about what users will ask for, so that space is not
  * written full of zeros for it (roll.c, 5). */
 ODB_MUST_CHECK odb_status wal_harden(struct wal *w, uint64_t lsn);

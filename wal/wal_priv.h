@@ -1,4 +1,4 @@
-/* wal/wal_priv.h -- the log being written: what writer.c (append, drain, sync) and roll.c (space and
+/* wal/wal_priv.h -- the log being written: what writer.c (append, drain), sync.c and roll.c (space and
  * segments) share. */
 #ifndef ODB_WAL_PRIV_H
 #define ODB_WAL_PRIV_H
@@ -63,7 +63,14 @@ struct wal {
     _Atomic bool has_spare;  /* relaxed, a hint */
 
     struct os_mutex lock;
-    struct os_cond changed; /* is_syncing, is_preparing, is_forgetting went false */
+    struct os_cond changed;          /* is_syncing, is_preparing, is_forgetting went false */
+    struct os_cond joined;           /* `waiting` has reached `crowd` */
+    struct wal_waiter *first_waiter; /* lock: who wait for the next sync, in the order they came */
+    struct wal_waiter **last_waiter;
+    uint32_t waiting; /* lock: how many of them */
+    uint32_t crowd; /* lock: how many may be expected: served by the last sync, or come during it */
+    uint32_t misses;  /* lock: to wait for them was in vain so often in a row, plus one */
+    uint64_t sync_ns; /* lock: what the last sync took */
     char fail_text[ERR_TEXT_MAX];
     bool is_syncing;       /* lock: somebody syncs outside the lock; only then do closed[] and their
                            files stay put */
@@ -78,19 +85,27 @@ struct wal {
     size_t closed_cap;
 };
 
-/* ---- writer.c ---- */
+/* ---- wal.c ---- */
 
 /* The log has failed for good: keep the present error text as its cause, refuse everything from now
  * on, return ODB_UNKNOWN. Under `lock`. */
 ODB_COLD odb_status wal_poison(struct wal *w) ODB_REQUIRES(w->lock);
 /* ODB_UNKNOWN with the cause as text. Only after has_failed was seen. */
 ODB_COLD odb_status wal_refuse(const struct wal *w);
+/* ---- writer.c ---- */
+
 /* Bring `limit` up to date after `drained` or `reserved` moved. Under `lock`. */
 void wal_set_limit(struct wal *w);
 /* Move [drained, end) to the segment, or as much of it as ends at a multiple of `unit`: whole pages cost
  * half of what pieces do. Under `lock`. ODB_NOSPACE may be tried again; any other failure has poisoned
  * the log. */
 ODB_MUST_CHECK odb_status wal_drain_locked(struct wal *w, uint64_t unit) ODB_REQUIRES(w->lock);
+
+/* ---- sync.c ---- */
+
+/* Sync what must be for everything below `target` to be durable, oldest first. Called and returns with
+ * `lock` held, which is open during the syncs; is_syncing keeps closed[] from shrinking. */
+ODB_MUST_CHECK odb_status wal_sync_segments(struct wal *w, uint64_t target) ODB_REQUIRES(w->lock);
 
 /* ---- roll.c ---- */
 

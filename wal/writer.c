@@ -1,4 +1,4 @@
-/* wal/writer.c -- appending, draining, syncing.
+/* wal/writer.c -- appending and draining.
  *
  *      ring   |....ddddddddddddddddddddCCCCCCCC..........................|   LSN x at x mod size
  *                                      ^drained  ^end        ^limit (also: drained + size)
@@ -24,11 +24,11 @@
  *    where reserving promises too much: the ring keeps the bytes and the next drain tries again;
  *    appends stop when it is full.
  *
- * Threads: see struct wal. The leader of a group commit syncs outside the lock, so that drains go on;
- * who comes meanwhile waits, and one of them leads the next round for all that gathered.
+ * Threads: see struct wal. Syncs happen outside the lock, so that drains go on.
  * Crash: replay reads the segment as far as it is good and goes on in the ring at that LSN. Partial
  * copies and torn writes fail their check.
- * Not here: where segments and their space come from (roll.c).
+ * Not here: opening, closing and failing for good (wal.c), how a sync serves many (sync.c), where segments
+ * and their space come from (roll.c).
  */
 #include "wal/wal_priv.h"
 
@@ -42,24 +42,6 @@
 #include "wal/segment.h"
 
 static const uint8_t wal_zeros[8];
-
-odb_status wal_refuse(const struct wal *w)
-{
-    return err_restore(ODB_UNKNOWN, w->fail_text);
-}
-
-odb_status wal_poison(struct wal *w)
-{
-    assert(os_mutex_held(&w->lock));
-    if (!atomic_load_explicit(&w->has_failed, memory_order_relaxed)) {
-        err_ignore(err_set(ODB_UNKNOWN, "the log takes no more writes until reopened, since: %s",
-                           odb_error_text()));
-        err_save(w->fail_text);
-        atomic_store_explicit(&w->has_failed, true, memory_order_release);
-        wal_set_limit(w);
-    }
-    return wal_refuse(w);
-}
 
 void wal_set_limit(struct wal *w)
 {
@@ -266,173 +248,7 @@ odb_status wal_drain(struct wal *w) ODB_UNCHECKED
     return st;
 }
 
-/* ---- sync ---- */
-
-/* Sync what must be for everything below `target` to be durable, oldest first. Called and returns
- * with the lock held, which is open during the syncs; is_syncing keeps closed[] from shrinking. */
-ODB_COLD static odb_status sync_segments(struct wal *w, uint64_t target) ODB_REQUIRES(w->lock)
-{
-    struct os_file *present = w->file;
-    uint64_t present_from = w->first_lsn;
-    odb_status st = ODB_OK;
-
-    for (size_t i = 0; i < w->closed_count && w->closed[i].first_lsn < present_from && !CANARY(11);
-         i++) {
-        struct os_file *f = w->closed[i].file;
-
-        if (f == NULL)
-            continue;
-        os_mutex_unlock(&w->lock);
-        st = os_sync(f); /* else a power cut leaves a hole before the next segment (C11) */
-        os_mutex_lock(&w->lock);
-        if (st != ODB_OK)
-            return st;
-        atomic_store_explicit(&w->durable, w->closed[i].end_lsn, memory_order_release);
-        w->closed[i].file = NULL;
-        if (!CANARY(28))
-            os_close(f);
-    }
-    if (target > present_from) {
-        if (CANARY(23))
-            atomic_store_explicit(&w->durable, target, memory_order_release);
-        os_mutex_unlock(&w->lock);
-        st = os_sync(present); /* else who waits for it would be told a lie (P1) */
-        os_mutex_lock(&w->lock);
-        if (st == ODB_OK)
-            atomic_store_explicit(&w->durable, target, memory_order_release);
-    }
-    return st;
-}
-
-/* One round of group commit, led by this thread. Lock held. */
-ODB_COLD static odb_status sync_lead(struct wal *w) ODB_REQUIRES(w->lock)
-{
-    odb_status st;
-
-    w->is_syncing = true;
-    st = wal_drain_locked(w, 1);
-    if (st == ODB_OK)
-        st = sync_segments(w, atomic_load_explicit(&w->drained, memory_order_relaxed));
-    if (st != ODB_OK && CANARY(22))
-        st = sync_segments(w, atomic_load_explicit(&w->drained, memory_order_relaxed));
-    if (CANARY(23) && w->end == w->durable)
-        st = ODB_OK;
-    w->is_syncing = false;
-    os_cond_broadcast(&w->changed);
-    /* Even a full disk is final here: the commits that wait are in the ring and cannot be undone. */
-    return st == ODB_OK ? ODB_OK : wal_poison(w);
-}
-
-odb_status wal_sync(struct wal *w, uint64_t lsn)
-{
-    if (!atomic_load_explicit(&w->sync_seen, memory_order_relaxed))
-        atomic_store_explicit(&w->sync_seen, true, memory_order_relaxed);
-    return wal_harden(w, lsn);
-}
-
-odb_status wal_harden(struct wal *w, uint64_t lsn)
-{
-    odb_status st = ODB_OK;
-
-    if (lsn <= atomic_load_explicit(&w->durable, memory_order_acquire))
-        return ODB_OK;
-    os_mutex_lock(&w->lock);
-    while (st == ODB_OK && lsn > atomic_load_explicit(&w->durable, memory_order_relaxed)) {
-        if (atomic_load_explicit(&w->has_failed, memory_order_relaxed))
-            st = wal_refuse(w);
-        else if (w->is_syncing)
-            os_cond_wait(&w->changed, &w->lock);
-        else
-            st = sync_lead(w);
-    }
-    if (st == ODB_OK)
-        wal_reserve_ahead(w);
-    os_mutex_unlock(&w->lock);
-    return st;
-}
-
-/* ---- open, close, what it looks like ---- */
-
-static void wal_free(struct wal *w)
-{
-    for (size_t i = 0; i < w->closed_count; i++)
-        os_close(w->closed[i].file);
-    mem_free(w->closed);
-    os_close(w->file);
-    os_ring_close(w->ring);
-    os_cond_destroy(&w->changed);
-    os_mutex_destroy(&w->lock);
-    mem_free(w);
-}
-
-odb_status wal_open(const struct wal_options *opt, uint64_t first_lsn, uint64_t next_seq,
-                    struct wal **out)
-{
-    struct wal *w;
-    odb_status st = ODB_OK;
-
-    if ((opt->ring_size & (opt->ring_size - 1)) != 0 ||
-        (opt->ring_size != 0 && opt->ring_size < WAL_RING_MIN) || opt->segment_size == 0 ||
-        first_lsn % 8 != 0)
-        return err_set(ODB_INVALID, "a log with a ring of %zu bytes, segments of %llu, from %llu",
-                       opt->ring_size, (unsigned long long)opt->segment_size,
-                       (unsigned long long)first_lsn);
-    w = mem_zalloc(1, sizeof *w);
-    if (w == NULL)
-        return err_set(ODB_NOMEM, "no memory for the log");
-    w->os = opt->os;
-    w->dir = opt->dir;
-    w->db_id = opt->db_id;
-    w->segment_size = opt->segment_size;
-    w->new_file_no = opt->new_file_no;
-    w->owner = opt->owner;
-    w->unit = 1;
-    os_mutex_init(&w->lock, RANK_SYNC);
-    os_cond_init(&w->changed);
-    if (opt->ring_size > 0)
-        st = os_ring_open(w->dir, WAL_RING_NAME, opt->ring_size, &w->ring);
-    if (st == ODB_UNSUPPORTED)
-        st = ODB_OK; /* the same promises at the price of a write each */
-    if (st != ODB_OK)
-        goto done;
-    if (w->ring != NULL) {
-        w->ring_size = os_ring_size(w->ring);
-        w->quarter = w->ring_size / 4;
-        if (w->quarter >= 4 * WAL_PAGE)
-            w->unit = WAL_PAGE;
-    }
-    st = wal_first_segment(w, first_lsn, next_seq);
-    if (st != ODB_OK)
-        goto done;
-    *out = w;
-    w = NULL;
-done:
-    if (w != NULL)
-        wal_free(w);
-    return st;
-}
-
-odb_status wal_close(struct wal *w)
-{
-    odb_status st;
-
-    if (w == NULL)
-        return ODB_OK;
-    os_mutex_lock(&w->lock);
-    wal_drop_spare(w);
-    st = wal_drain_locked(w, 1);
-    if (st == ODB_OK) {
-        uint64_t end = atomic_load_explicit(&w->drained, memory_order_relaxed);
-
-        st = os_truncate(w->file, wal_offset(w->first_lsn, end));
-        /* a reader of the closed log then finds it all; space behind it misleads nobody */
-        if (st == ODB_OK && end > atomic_load_explicit(&w->durable, memory_order_relaxed))
-            st = sync_segments(w, end);
-    }
-    os_mutex_unlock(&w->lock);
-    wal_free(w);
-    return st;
-}
+/* ---- what it looks like ---- */
 
 bool wal_has_ring(const struct wal *w)
 {

@@ -322,9 +322,16 @@ static odb_status play_script(void *arg, enum sim_op op, const char *name, uint6
     return err_set(s->st, "scripted failure of %s", name);
 }
 
+static void must_not_be_called(struct wal_waiter *me)
+{
+    (void)me;
+    fail();
+}
+
 static void a_failed_sync_is_final(void **state)
 {
     struct script s = {SIM_SYNC, ODB_IO, "000001.log", 1};
+    struct wal_waiter me = {.served = must_not_be_called};
     struct log_fx fx;
     uint64_t syncs;
 
@@ -332,9 +339,11 @@ static void a_failed_sync_is_final(void **state)
     log_init_sim(&fx);
     assert_int_equal(log_open(&fx, 4096, 1 << 20), ODB_OK);
     log_append_many(&fx, 10);
+    me.lsn = fx.last_end;
     sim_set_fault(fx.os, play_script, &s);
-    assert_int_equal(wal_sync(fx.wal, fx.last_end), ODB_UNKNOWN);
+    assert_int_equal(wal_sync_commit(fx.wal, &me), ODB_UNKNOWN);
     assert_non_null(strstr(odb_error_text(), "000001.log"));
+    assert_false(me.is_served);
     syncs = sim_op_kind_count(fx.os, SIM_SYNC);
     assert_int_equal(log_append(&fx), ODB_UNKNOWN);
     assert_int_equal(wal_sync(fx.wal, fx.last_end), ODB_UNKNOWN);
@@ -534,9 +543,37 @@ struct crowd {
     _Atomic uint64_t syncs_asked;
     _Atomic bool has_failed;
     _Atomic bool is_over;
+    _Atomic unsigned served; /* by whoever made the sync */
     unsigned rounds;
     unsigned sync_every;
 };
+
+struct crowd_waiter {
+    struct wal_waiter base;
+    struct crowd *crowd;
+    unsigned calls;
+};
+
+static void crowd_served(struct wal_waiter *me)
+{
+    struct crowd_waiter *c = (struct crowd_waiter *)(void *)me;
+
+    c->calls++;
+    c->crowd->served++;
+    if (wal_durable(c->crowd->fx.wal) < me->lsn)
+        c->crowd->has_failed = true;
+}
+
+/* As a commit: whoever makes the sync does what is to be done then, once, or nobody has. */
+static odb_status crowd_sync(struct crowd *c, uint64_t end)
+{
+    struct crowd_waiter me = {{.lsn = end, .served = crowd_served}, c, 0};
+    odb_status st = wal_sync_commit(c->fx.wal, &me.base);
+
+    if (st == ODB_OK && (wal_durable(c->fx.wal) < end || me.calls != me.base.is_served))
+        st = ODB_INVALID;
+    return st;
+}
 
 /* What a commit does: under the commit lock append, outside it all the rest. */
 static odb_status crowd_commit(struct crowd *c, bool is_synced)
@@ -566,7 +603,8 @@ static odb_status crowd_commit(struct crowd *c, bool is_synced)
             if (wal_drain_due(fx->wal))
                 st = wal_drain(fx->wal);
             if (st == ODB_OK && is_synced) {
-                c->syncs_asked++;
+                if (c->syncs_asked++ % 8 != 7)
+                    return crowd_sync(c, end);
                 st = wal_sync(fx->wal, end);
                 if (st == ODB_OK && wal_durable(fx->wal) < end)
                     st = ODB_INVALID;
@@ -649,6 +687,56 @@ static void commits_of_many_threads_all_arrive(void **state)
     crowd_run(0, 60000, 300, 10, 9);
 }
 
+static odb_status fail_the_200th(void *arg, enum sim_op op, const char *name, uint64_t op_no)
+{
+    _Atomic unsigned *syncs = arg;
+
+    (void)name;
+    (void)op_no;
+    return op == SIM_SYNC && (*syncs)++ == 199 ? ODB_IO : ODB_OK;
+}
+
+/* Every commit up to its first failure; what was told to be durable is counted. */
+static void crowd_thread_until_failure(void *arg)
+{
+    struct crowd *c = arg;
+    odb_status st;
+
+    do
+        st = crowd_commit(c, true);
+    while (st == ODB_OK);
+    if (st != ODB_UNKNOWN || strstr(odb_error_text(), "simulated fault") == NULL)
+        c->has_failed = true;
+}
+
+static void a_failed_sync_serves_none_of_those_who_wait(void **state)
+{
+    _Atomic unsigned syncs = 0;
+    struct crowd c = {.rounds = 0};
+    struct os_thread *thread[4];
+
+    (void)state;
+#ifndef ODB_WITH_THREADS
+    skip();
+#endif
+    log_init_sim(&c.fx);
+    os_mutex_init(&c.commit, RANK_COMMIT);
+    assert_int_equal(log_open(&c.fx, 65536, 1 << 20), ODB_OK);
+    sim_set_fault(c.fx.os, fail_the_200th, &syncs);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(os_thread_start("commit", crowd_thread_until_failure, &c, &thread[i]),
+                         ODB_OK);
+    for (int i = 0; i < 4; i++)
+        os_thread_join(thread[i]);
+    assert_false(c.has_failed);
+    assert_int_equal(syncs, 200); /* none after the one that failed */
+    assert_true(c.served > 100);
+    assert_true(c.fx.appended <= c.syncs_asked);
+    assert_int_equal(wal_close(c.fx.wal), ODB_UNKNOWN);
+    os_mutex_destroy(&c.commit);
+    log_release_sim(&c.fx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -672,6 +760,7 @@ int main(void)
         cmocka_unit_test(a_failed_roll_leaves_the_log_in_use),
         cmocka_unit_test(running_out_of_memory_changes_nothing),
         cmocka_unit_test(commits_of_many_threads_all_arrive),
+        cmocka_unit_test(a_failed_sync_serves_none_of_those_who_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
