@@ -156,6 +156,73 @@ static void the_same_entries_make_the_same_bytes(void **state)
     fx_close(&y);
 }
 
+/* Values of 100 bytes: 50 random ones twice; few words in any order, random bytes between them; all random. */
+enum shape { SHAPE_TWICE, SHAPE_TEXT, SHAPE_NOISE };
+
+static void fill_value(struct rnd *r, enum shape shape, uint8_t value[100])
+{
+    static const char *const word[] = {"if (st", " == ODB_OK", "return", "static", "buf->len"};
+
+    for (size_t i = 0; i < 100; i++)
+        value[i] = (uint8_t)(' ' + rnd_below(r, 95));
+    if (shape == SHAPE_TWICE)
+        memcpy(value + 50, value, 50);
+    for (size_t at = 0; shape == SHAPE_TEXT && at < 90; at += 2 + rnd_below(r, 3)) {
+        const char *w = word[rnd_below(r, 5)];
+
+        memcpy(value + at, w, strlen(w));
+        at += strlen(w);
+    }
+}
+
+static uint64_t size_with_slack(struct rnd r, enum shape shape, uint32_t slack)
+{
+    struct sst_writer_options opt;
+    struct sst_meta meta;
+    uint64_t size;
+    struct model m = {0};
+    uint8_t value[100];
+    char key[20];
+    struct fx x;
+
+    for (int i = 0; i < 12000; i++) {
+        snprintf(key, sizeof key, "%08d", i);
+        fill_value(&r, shape, value);
+        model_add(&m, key, 8, trailer_make(1, KIND_PUT), value, sizeof value);
+    }
+    fx_open_dir(&x);
+    fx_store(&x, 1 << 20, 8);
+    opt = fx_writer_options(&x, 4096);
+    opt.lz4_slack = slack;
+    assert_int_equal(fx_try_write(&opt, 3, &m, &meta), ODB_OK);
+    assert_int_equal(sst_verify(x.store, &meta), ODB_OK);
+    size = meta.size;
+    sst_meta_release(&meta);
+    model_free(&m);
+    fx_close(&x);
+    return size;
+}
+
+/* Faster packing costs no more than was allowed, is used where it costs that little (the size tells), and not
+ * where it would cost much. */
+static void packing_is_hurried_where_that_costs_little(void **state)
+{
+    struct rnd r = rnd_start("hurried");
+    uint64_t tight[3], loose[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        tight[i] = size_with_slack(r, (enum shape)i, 0);
+        loose[i] = size_with_slack(r, (enum shape)i, 3);
+        print_message("%llu bytes, hurried %llu\n", (unsigned long long)tight[i],
+                      (unsigned long long)loose[i]);
+        assert_true(loose[i] * 100 <= tight[i] * 104);
+    }
+    assert_true(loose[SHAPE_TWICE] != tight[SHAPE_TWICE]);
+    assert_true(loose[SHAPE_TEXT] == tight[SHAPE_TEXT]);
+    assert_true(loose[SHAPE_NOISE] == tight[SHAPE_NOISE]); /* raw either way */
+}
+
 static void a_writer_given_up_leaves_no_file(void **state)
 {
     struct sst_writer_options opt;
@@ -246,6 +313,7 @@ int main(void)
         cmocka_unit_test(impossible_entries_are_refused),
         cmocka_unit_test(a_number_is_never_used_twice),
         cmocka_unit_test(the_same_entries_make_the_same_bytes),
+        cmocka_unit_test(packing_is_hurried_where_that_costs_little),
         cmocka_unit_test(a_writer_given_up_leaves_no_file),
         cmocka_unit_test(every_failing_allocation_is_a_status_and_leaves_nothing),
         cmocka_unit_test(every_failing_file_call_is_passed_on),
