@@ -100,14 +100,14 @@ void odb_iter_free(odb_iter *it)
         it->ops->free(it);
 }
 
-bool odb_iter_first(odb_iter *it)
+ODB_COLD bool odb_iter_first(odb_iter *it)
 {
     if (ODB_UNLIKELY(api_is_forked(it->db)))
         return iter_refuse(it, api_refuse_handle(it->db));
     return it->ops->first(it);
 }
 
-bool odb_iter_last(odb_iter *it)
+ODB_COLD bool odb_iter_last(odb_iter *it)
 {
     if (ODB_UNLIKELY(api_is_forked(it->db)))
         return iter_refuse(it, api_refuse_handle(it->db));

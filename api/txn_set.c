@@ -30,7 +30,7 @@ void txn_set_clear(struct txn_set *s)
     s->count = s->keys = s->chunk_count = 0;
 }
 
-void txn_set_release(struct txn_set *s)
+ODB_COLD void txn_set_release(struct txn_set *s)
 {
     while (s->chunk_made)
         mem_free(s->chunk[--s->chunk_made]);
@@ -164,7 +164,7 @@ static void txn_set_erase(struct txn_set *s, struct txn_place at)
     }
 }
 
-void txn_set_undo(struct txn_set *s, uint32_t count)
+ODB_COLD void txn_set_undo(struct txn_set *s, uint32_t count)
 {
     while (s->count > count) {
         const struct txn_entry *e = &s->entry[s->count - 1];

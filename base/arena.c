@@ -22,13 +22,16 @@ void arena_init(struct arena *a)
     atomic_init(&a->current, NULL);
     a->blocks = NULL;
     a->next_block = ARENA_BLOCK_MIN;
+    atomic_init(&a->ahead, NULL);
+    atomic_init(&a->is_ahead_due, false);
     atomic_init(&a->footprint, 0);
 }
 
-void arena_release(struct arena *a)
+ODB_COLD void arena_release(struct arena *a)
 {
     struct arena_block *b = a->blocks;
 
+    mem_pages_free(atomic_load_explicit(&a->ahead, memory_order_relaxed), ARENA_BLOCK_MAX);
     while (b) {
         struct arena_block *next = b->next;
 
@@ -56,10 +59,32 @@ void *arena_take(struct arena *a, size_t size)
     return b && size <= SIZE_MAX / 2 ? block_take(b, round_up(size, 8)) : NULL;
 }
 
+struct arena_block *arena_block_new(void)
+{
+    uint8_t *p = mem_pages_alloc(ARENA_BLOCK_MAX);
+
+    for (size_t at = 0; p && at < ARENA_BLOCK_MAX; at += ARENA_PAGE)
+        *(volatile uint8_t *)(p + at) = 0;
+    return (struct arena_block *)(void *)p;
+}
+
+void arena_keep_ahead(struct arena *a, struct arena_block *b)
+{
+    if (arena_ahead(a))
+        mem_pages_free(b, ARENA_BLOCK_MAX);
+    else
+        atomic_store_explicit(&a->ahead, b, memory_order_relaxed);
+    atomic_store_explicit(&a->is_ahead_due, false, memory_order_relaxed);
+}
+
 static struct arena_block *add_block(struct arena *a, size_t size)
 {
-    struct arena_block *b = mem_pages_alloc(size);
+    struct arena_block *b = NULL;
 
+    if (size == ARENA_BLOCK_MAX)
+        b = atomic_exchange_explicit(&a->ahead, NULL, memory_order_relaxed);
+    if (!b)
+        b = mem_pages_alloc(size);
     if (!b)
         return NULL;
     b->size = size;
@@ -70,7 +95,7 @@ static struct arena_block *add_block(struct arena *a, size_t size)
     return b;
 }
 
-void *arena_grow(struct arena *a, size_t size)
+ODB_COLD void *arena_grow(struct arena *a, size_t size)
 {
     struct arena_block *b;
     void *p;
@@ -90,6 +115,8 @@ void *arena_grow(struct arena *a, size_t size)
         return NULL;
     if (a->next_block < ARENA_BLOCK_MAX)
         a->next_block *= 2;
+    if (a->next_block == ARENA_BLOCK_MAX)
+        atomic_store_explicit(&a->is_ahead_due, !arena_ahead(a), memory_order_relaxed);
     p = block_take(b, size); /* before anybody else can see it */
     atomic_store_explicit(&a->current, b, memory_order_release);
     return p;

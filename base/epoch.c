@@ -4,7 +4,7 @@
 
 #define COLLECT_EVERY 32 /* retired items between two tries to free some */
 
-void epoch_init(struct epoch *e)
+ODB_COLD void epoch_init(struct epoch *e)
 {
     memset((void *)e, 0, sizeof *e);
     atomic_init(&e->now, 2);
@@ -22,7 +22,7 @@ static void free_list(struct epoch *e, struct epoch_item *list)
     }
 }
 
-void epoch_release(struct epoch *e)
+ODB_COLD void epoch_release(struct epoch *e)
 {
     bool again = true;
 
@@ -62,7 +62,7 @@ static bool phase_is_empty(struct epoch *e, uint64_t phase)
     return true;
 }
 
-size_t epoch_collect(struct epoch *e)
+ODB_COLD size_t epoch_collect(struct epoch *e)
 {
     struct epoch_item *list, *old = NULL;
     uint64_t now;

@@ -60,7 +60,7 @@ void merge_init_in(struct merge *m, struct merge_source *source, uint32_t *lost,
         .source = source, .lost = lost, .count = count, .skip = skip, .is_lent = true};
 }
 
-void merge_release(struct merge *m)
+ODB_COLD void merge_release(struct merge *m)
 {
     for (uint32_t i = 0; m->source && i < m->count; i++)
         cursor_free(m->source[i].cursor);
@@ -288,7 +288,7 @@ static bool merge_start(struct merge *m)
     return settle(m);
 }
 
-bool merge_first(struct merge *m)
+ODB_COLD bool merge_first(struct merge *m)
 {
     m->is_backward = false;
     for (uint32_t i = 0; i < m->count; i++)

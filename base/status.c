@@ -16,7 +16,7 @@ static _Thread_local char err_text[ERR_TEXT_MAX];
 _Thread_local uint64_t prof_counts[PROF_COUNTERS];
 #endif
 
-const char *odb_status_name(odb_status st)
+ODB_COLD const char *odb_status_name(odb_status st)
 {
     switch (st) {
 #define STATUS_NAME(name, number, text)                                                            \
@@ -27,7 +27,7 @@ const char *odb_status_name(odb_status st)
     return "ODB_?";
 }
 
-const char *odb_status_text(odb_status st)
+ODB_COLD const char *odb_status_text(odb_status st)
 {
     switch (st) {
 #define STATUS_TEXT(name, number, text)                                                            \

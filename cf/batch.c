@@ -96,28 +96,26 @@ odb_status batch_delete(struct batch *b, uint32_t family, odb_slice key)
 
 bool batch_next(struct dec *d, struct batch_op *out)
 {
-    struct batch_op op = {0};
     uint64_t key_len, value_len = 0;
 
     if (d->bad || d->p == d->end)
         return false;
-    op.kind = dec_u8(d);
-    if (!kind_is_known(op.kind) && !CANARY(41)) {
+    out->kind = dec_u8(d);
+    if (!kind_is_known(out->kind) && !CANARY(41)) {
         d->bad = true;
         return false;
     }
-    op.family = dec_varint32(d);
+    out->family = dec_varint32(d);
     key_len = dec_varint(d);
-    if (op.kind == KIND_PUT)
+    if (out->kind == KIND_PUT)
         value_len = dec_varint(d);
     if (d->bad || key_len > KEY_LEN_MAX || value_len > VALUE_LEN_MAX || key_len > dec_left(d) ||
         value_len > dec_left(d) - key_len) {
         d->bad = true;
         return false;
     }
-    op.key = dec_bytes(d, (size_t)key_len);
-    op.value = dec_bytes(d, (size_t)value_len);
-    *out = op;
+    out->key = dec_bytes(d, (size_t)key_len);
+    out->value = dec_bytes(d, (size_t)value_len);
     return true;
 }
 

@@ -34,7 +34,8 @@ ODB_MUST_CHECK odb_status batch_from_bytes(struct batch *b, odb_slice bytes);
 /* Write one op's header; returns the byte after. */
 uint8_t *batch_op_header(uint8_t *p, uint8_t kind, uint32_t family, size_t key_len,
                          size_t value_len);
-/* Decode the next op; false at the end or, with d->bad set, at malformed bytes. Trusts nothing. */
+/* Decode the next op; false at the end or, with d->bad set, at malformed bytes: then `out` means nothing.
+ * Trusts nothing. */
 bool batch_next(struct dec *d, struct batch_op *out);
 
 #endif

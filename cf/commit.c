@@ -309,6 +309,78 @@ ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end)
         err_ignore(commit_switch(s, largest, false, true));
 }
 
+/* ---- help ----
+ *
+ * What the commits of a while need together, and what would hold up the one that meets it: the next
+ * segment of the log (a file made and synced), moving the ring to the segment (a write of a quarter of
+ * it), the memtable's next block (two megabytes the kernel has to zero, and a hypervisor perhaps to find).
+ * Whoever notices has a worker do it ahead of need. None of it must be done by then: without it, or when
+ * the workers are busy, whoever comes to need it does it. */
+
+ODB_COLD static void commit_drain(struct cf_set *s)
+{
+    odb_status st = wal_drain(s->wal);
+
+    if (st != ODB_OK && st != ODB_NOSPACE) /* a full disk: the ring keeps the bytes */
+        set_fail(s, st);
+}
+
+ODB_COLD void commit_aid_run(struct exec_job *job)
+{
+    struct commit_aid *a = (struct commit_aid *)(void *)job;
+    struct cf_set *s = a->set;
+    int next = AID_IDLE;
+
+    if (a == &s->aid[AID_DRAIN]) {
+        commit_drain(s);
+    } else if (a == &s->aid[AID_BLOCK]) {
+        memtable_make_block(s->aid_mem);
+        memtable_unref(s->aid_mem);
+    } else if (wal_prepare(s->wal) != ODB_OK) {
+        next = AID_GIVEN_UP; /* wal_make_room does it in its time */
+    }
+    atomic_store(&a->state, next);
+}
+
+/* Have a worker do it, unless one is about to. `mem`: for whom, of AID_BLOCK; inside the epoch. */
+ODB_COLD static void commit_call(struct cf_set *s, int which, struct memtable *mem)
+{
+    struct commit_aid *a = &s->aid[which];
+    int idle = AID_IDLE;
+
+    if (atomic_load_explicit(&a->state, memory_order_relaxed) != AID_IDLE ||
+        !exec_has_threads(s->exec) || !atomic_compare_exchange_strong(&a->state, &idle, AID_QUEUED))
+        return;
+    if (mem) {
+        memtable_ref(mem);
+        s->aid_mem = mem;
+    }
+    exec_submit(s->exec, &a->job);
+}
+
+ODB_COLD static void commit_help_log(struct cf_set *s)
+{
+    if (wal_drain_due(s->wal)) {
+        if (wal_drain_presses(s->wal) || !exec_has_threads(s->exec))
+            commit_drain(s);
+        else
+            commit_call(s, AID_DRAIN, NULL);
+    }
+    if (wal_prepare_due(s->wal))
+        commit_call(s, AID_SEGMENT, NULL);
+}
+
+/* What a commit does for all: three or four loads when there is nothing to do. */
+static void commit_help(struct commit *c)
+{
+    struct cf_set *s = c->s;
+
+    if (ODB_UNLIKELY(wal_drain_due(s->wal)) || ODB_UNLIKELY(wal_prepare_due(s->wal)))
+        commit_help_log(s);
+    if (ODB_UNLIKELY(c->end_lsn >= atomic_load_explicit(&s->alarm, memory_order_relaxed)))
+        commit_attend(s, c->end_lsn);
+}
+
 /* ---- before the log ---- */
 
 /* Inside an epoch. ODB_OK with c->full or c->delay_ns set: nothing was reserved, see to that first.
@@ -343,6 +415,8 @@ static odb_status commit_reserve(struct commit *c)
         if (st != ODB_OK)
             return st;
         p->mem = mem;
+        if (ODB_UNLIKELY(memtable_block_due(mem)) && p->cf->is_roomy)
+            commit_call(c->s, AID_BLOCK, mem);
     }
     return ODB_OK;
 }
@@ -679,13 +753,12 @@ static odb_status commit_log(struct commit *c, bool *is_logged)
 
 /* ---- behind the log ---- */
 
-static struct commit_part *commit_part_of(const struct commit *c, const struct cf_table *t,
-                                          uint32_t family, struct commit_part *last)
+/* The part of `family`, NULL if there is none. */
+ODB_COLD static struct commit_part *commit_find_part(const struct commit *c,
+                                                     const struct cf_table *t, uint32_t family)
 {
     const struct cf *f;
 
-    if (ODB_LIKELY(last->cf->id == family))
-        return last;
     if (!c->part_of) {
         for (uint32_t i = 0; i < c->part_count; i++)
             if (c->part[i].cf->id == family)
@@ -694,6 +767,23 @@ static struct commit_part *commit_part_of(const struct commit *c, const struct c
     }
     f = set_table_find(t, family);
     return f && c->part_of[f->index] ? &c->part[c->part_of[f->index] - 1] : NULL;
+}
+
+/* The same; most often it is the `last` one that was asked for. */
+static inline struct commit_part *commit_part_of(const struct commit *c, const struct cf_table *t,
+                                                 uint32_t family, struct commit_part *last)
+{
+    return ODB_LIKELY(last->cf->id == family) ? last : commit_find_part(c, t, family);
+}
+
+ODB_COLD static void commit_note_puts(const struct commit *c, struct cf *f)
+{
+    struct dec d = dec_from(c->payload);
+    struct batch_op op;
+
+    while (batch_next(&d, &op))
+        if (op.kind == KIND_PUT && op.family == f->id)
+            lsm_note_put(f->tree, op.key);
 }
 
 static void commit_insert(struct commit *c)
@@ -708,8 +798,12 @@ static void commit_insert(struct commit *c)
         p = commit_part_of(c, t, op.family, p); /* never NULL: the same bytes were walked before */
         memtable_insert(p->mem, &p->room, memtable_prepare(&p->room, op.key, op.value),
                         trailer_make(seq, (enum kind)op.kind));
-        if (op.kind == KIND_PUT)
-            lsm_note_put(p->cf->tree, op.key);
+    }
+    for (uint32_t i = 0; i < c->part_count; i++) {
+        p = &c->part[i];
+        memtable_return(p->mem, &p->room); /* counted first, then looked at gaps: lsm/gaps.c, 3 */
+        if (ODB_UNLIKELY(lsm_minds_puts(p->cf->tree)))
+            commit_note_puts(c, p->cf);
     }
 }
 
@@ -750,36 +844,6 @@ static odb_status commit_apply(struct commit *c)
                  s->failed_text);
     os_mutex_unlock(&s->publish_lock);
     return st;
-}
-
-ODB_COLD void commit_prepare_run(struct exec_job *job)
-{
-    struct cf_set *s =
-        (struct cf_set *)(void *)((char *)job - offsetof(struct cf_set, prepare_job));
-    odb_status st = wal_prepare(s->wal); /* when it fails, wal_make_room does it in its time */
-
-    atomic_store(&s->prepare_state, st == ODB_OK ? PREPARE_IDLE : PREPARE_GIVEN_UP);
-}
-
-/* What a commit does for all: three or four loads when there is nothing to do. */
-static void commit_help(struct commit *c)
-{
-    struct cf_set *s = c->s;
-
-    if (ODB_UNLIKELY(wal_drain_due(s->wal))) {
-        odb_status st = wal_drain(s->wal);
-
-        if (st != ODB_OK && st != ODB_NOSPACE) /* a full disk: the ring keeps the bytes */
-            set_fail(s, st);
-    }
-    if (ODB_UNLIKELY(wal_prepare_due(s->wal)) && exec_has_threads(s->exec)) {
-        int idle = PREPARE_IDLE;
-
-        if (atomic_compare_exchange_strong(&s->prepare_state, &idle, PREPARE_QUEUED))
-            exec_submit(s->exec, &s->prepare_job);
-    }
-    if (ODB_UNLIKELY(c->end_lsn >= atomic_load_explicit(&s->alarm, memory_order_relaxed)))
-        commit_attend(s, c->end_lsn);
 }
 
 /* ---- a commit from one end to the other ---- */
@@ -894,10 +958,10 @@ ODB_COLD static odb_status commit_spread(struct commit *c, const struct cf_table
 
 /* The part of `family`, a new one if need be. All of a batch is looked up in one table: part_of has
  * an entry for each of its families. */
-static odb_status commit_gather_part(struct commit *c, const struct cf_table *t, uint32_t family,
-                                     struct commit_part **io)
+ODB_COLD static odb_status commit_gather_part(struct commit *c, const struct cf_table *t,
+                                              uint32_t family, struct commit_part **io)
 {
-    struct commit_part *p = *io ? commit_part_of(c, t, family, *io) : NULL;
+    struct commit_part *p = commit_find_part(c, t, family);
     struct cf *f;
     odb_status st;
 
@@ -931,9 +995,11 @@ static odb_status commit_gather(struct commit *c)
     odb_status st = ODB_OK;
 
     while (st == ODB_OK && batch_next(&d, &op)) {
-        st = commit_gather_part(c, t, op.family, &p);
-        if (st != ODB_OK)
-            break;
+        if (ODB_UNLIKELY(!p || p->cf->id != op.family)) {
+            st = commit_gather_part(c, t, op.family, &p);
+            if (st != ODB_OK)
+                break;
+        }
         p->bytes += memtable_entry_bytes(op.key.size, op.value.size);
         p->count++;
         c->ops++;

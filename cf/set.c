@@ -184,7 +184,11 @@ odb_status set_new(const struct cf_set_options *opt, struct os_dir *dir, struct 
     s->fork_count = os_fork_count(opt->os);
     s->is_readonly = opt->is_readonly;
     s->dir = dir;
-    s->prepare_job = (struct exec_job){.run = commit_prepare_run, .priority = EXEC_LOW};
+    for (int i = 0; i < AID_COUNT; i++) {
+        s->aid[i].job.run = commit_aid_run;
+        s->aid[i].job.priority = i == AID_SEGMENT ? EXEC_LOW : EXEC_HIGH;
+        s->aid[i].set = s;
+    }
     s->next_seq = 1;
     s->slot[0].state = 2; /* SLOT_TOKEN: ticket 0 finds it there (commit.c) */
     epoch_init(&s->epoch);
@@ -289,9 +293,10 @@ void set_stop(struct cf_set *s)
 
     for (uint32_t i = 0; i < t->count; i++)
         lsm_stop(t->cf[i]->tree);
-    while (atomic_load(&s->prepare_state) == PREPARE_QUEUED)
-        if (!exec_run_one(s->exec))
-            os_thread_yield(); /* a worker has it */
+    for (int i = 0; i < AID_COUNT; i++)
+        while (atomic_load(&s->aid[i].state) == AID_QUEUED)
+            if (!exec_run_one(s->exec))
+                os_thread_yield(); /* a worker has it */
     while (s->sweep && !atomic_load_explicit(&s->sweep->is_done, memory_order_acquire))
         if (!exec_run_one(s->exec))
             os_thread_yield();
@@ -388,6 +393,7 @@ odb_status set_family_new(struct cf_set *s, uint32_t id, const char *name,
     f->id = id;
     memcpy(f->name, name, strlen(name) + 1); /* checked by whoever brought it */
     f->has_options = options != NULL;
+    f->is_roomy = (options ? options : &s->opt.family)->write_buffer >= SET_ROOMY;
     f->options = options ? *options : s->opt.family;
     st = lsm_new(&s->env, id, f->name, &f->options, &f->tree);
     if (st != ODB_OK) {

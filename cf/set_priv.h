@@ -31,6 +31,8 @@
 #include "cf/manifest.h"
 #include "wal/wal.h"
 
+#define SET_ROOMY ((size_t)32 << 20) /* a write buffer for which two megabytes more are nothing */
+
 struct cf {
     struct cf_set *set; /* fixed, down to `options` */
     struct lsm_tree *tree;
@@ -38,6 +40,7 @@ struct cf {
     uint32_t index; /* in every table from its publication on */
     char name[CF_NAME_MAX + 1];
     bool has_options; /* `options` are its own, kept in the manifest */
+    bool is_roomy;    /* memtables so large that a block more of memory is nothing */
     struct lsm_options options;
     _Atomic bool is_dropped; /* stored under commit_lock; commits and reads refuse it */
     bool is_gone ODB_GUARDED(manifest_lock);          /* and durably so */
@@ -81,7 +84,15 @@ struct cf_hold {
 
 enum reserve_state { RESERVE_NONE, RESERVE_KEPT, RESERVE_SPENT };
 
-enum commit_prepare { PREPARE_IDLE, PREPARE_QUEUED, PREPARE_GIVEN_UP };
+/* What commits leave to a worker (commit.c, "Help"), each at most once at a time. */
+enum { AID_SEGMENT, AID_DRAIN, AID_BLOCK, AID_COUNT };
+enum commit_aid_state { AID_IDLE, AID_QUEUED, AID_GIVEN_UP };
+
+struct commit_aid {
+    struct exec_job job; /* first */
+    struct cf_set *set;  /* fixed */
+    _Atomic int state;   /* enum commit_aid_state */
+};
 
 struct cf_set {
     struct os *os; /* fixed, down to `env` */
@@ -107,9 +118,9 @@ struct cf_set {
     _Atomic int soft;              /* what background work waits to be over; relaxed */
     _Atomic uint64_t alarm;        /* LSN at which to look at log and memory again; relaxed */
     uint64_t alarm_step;           /* fixed */
-    _Atomic int prepare_state;     /* enum commit_prepare: the log's next segment */
-    struct exec_job prepare_job;
-    struct set_sweep *sweep; /* fixed; NULL: nothing was left to a worker at open */
+    struct commit_aid aid[AID_COUNT];
+    struct memtable *aid_mem; /* of AID_BLOCK while that is queued: a reference */
+    struct set_sweep *sweep;  /* fixed; NULL: nothing was left to a worker at open */
 
     struct os_mutex family_lock;
     uint32_t next_family ODB_GUARDED(manifest_lock);
@@ -238,7 +249,7 @@ ODB_MUST_CHECK odb_status commit_switch(struct cf_set *s, struct cf *f, bool onl
 /* Everything committed before the call is visible on return; gives the last number used by then. */
 uint64_t commit_settle(struct cf_set *s);
 void commit_hold_free(struct cf_hold *h);
-void commit_prepare_run(struct exec_job *job);
+void commit_aid_run(struct exec_job *job);
 
 /* ---- reserve.c ---- */
 

@@ -98,7 +98,7 @@ struct compaction {
 
 /* ---- outputs ---- */
 
-static odb_status compact_open_output(struct compaction *c)
+ODB_COLD static odb_status compact_open_output(struct compaction *c)
 {
     struct compact_result *r = c->result;
 
@@ -116,7 +116,7 @@ static odb_status compact_open_output(struct compaction *c)
                           &c->writer);
 }
 
-static odb_status compact_close_output(struct compaction *c)
+ODB_COLD static odb_status compact_close_output(struct compaction *c)
 {
     struct compact_result *r = c->result;
     odb_status st;
@@ -381,7 +381,7 @@ odb_status compact_run(const struct compact_job *job, struct compact_result *out
     return err_restore(st, why);
 }
 
-void compact_result_release(struct compact_result *r)
+ODB_COLD void compact_result_release(struct compact_result *r)
 {
     for (uint32_t i = 0; i < r->count; i++)
         sst_meta_release(&r->tables[i]);

@@ -13,7 +13,7 @@
  * 2. A put into a gap splits it, after its entry is linked and before its commit is visible. So whoever
  *    may see the put finds the gap split. Deletes change nothing.
  * 3. A gap is published unsure first. Then either a put sees it (2), or whoever found it sees the put:
- *    the writer links, counts the entry (memtable_count), looks here; the walker publishes, reads the
+ *    the writer links, counts its entries (memtable_count), looks here; the walker publishes, reads the
  *    counts, and looks at the memtables again if they have changed. All four are sequentially
  *    consistent. Only then is it sure.
  * 4. Slots change under `lock`, and `version` with them. Others look without it, inside an epoch, and
@@ -179,12 +179,18 @@ static bool gaps_hold(struct lsm_gaps *s, odb_slice key)
     return false;
 }
 
+bool lsm_minds_puts(const struct lsm_tree *t)
+{
+    return atomic_load(&t->gaps.count) != 0;
+}
+
 void lsm_note_put(struct lsm_tree *t, odb_slice key)
 {
-    struct gap_list gone = {.count = 0};
+    struct gap_list gone;
 
-    if (ODB_LIKELY(atomic_load(&t->gaps.count) == 0) || !gaps_hold(&t->gaps, key))
+    if (!gaps_hold(&t->gaps, key))
         return;
+    gone.count = 0;
     os_mutex_lock(&t->gaps.lock);
     gaps_cut(&t->gaps, key, &gone);
     os_mutex_unlock(&t->gaps.lock);

@@ -156,8 +156,8 @@ struct iter_plan {
     uint32_t files[LSM_LEVELS];
 };
 
-static uint32_t iter_plan_sources(const struct lsm_view *v, const struct lsm_range *r,
-                                  struct iter_plan *p)
+static ODB_COLD uint32_t iter_plan_sources(const struct lsm_view *v, const struct lsm_range *r,
+                                           struct iter_plan *p)
 {
     const struct lsm_level *l = v->version->level;
 
@@ -181,9 +181,9 @@ static uint32_t iter_plan_sources(const struct lsm_view *v, const struct lsm_ran
  * an empty memtable since the plan was made is newer than the iterator's moment: it is left out. Which
  * ones were empty is looked up once: asking again, one that has filled since would take the place of
  * an older one. */
-static odb_status iter_open_sources(struct lsm_iter *it, const struct lsm_range *r,
-                                    const struct iter_plan *p, uint8_t *at, struct cursor **cursor,
-                                    uint32_t *count)
+static ODB_COLD odb_status iter_open_sources(struct lsm_iter *it, const struct lsm_range *r,
+                                             const struct iter_plan *p, uint8_t *at,
+                                             struct cursor **cursor, uint32_t *count)
 {
     const struct lsm_view *v = it->view;
     const struct lsm_level *l = v->version->level;
@@ -216,7 +216,7 @@ static odb_status iter_open_sources(struct lsm_iter *it, const struct lsm_range 
     return ODB_OK;
 }
 
-static void iter_release(struct lsm_iter *it)
+static ODB_COLD void iter_release(struct lsm_iter *it)
 {
     struct lsm_tree *t = it->tree;
 
@@ -560,7 +560,7 @@ static bool go_forward_from(struct lsm_iter *it, odb_slice key, uint64_t trailer
     return settle_forward(it);
 }
 
-bool lsm_iter_first(struct lsm_iter *it)
+ODB_COLD bool lsm_iter_first(struct lsm_iter *it)
 {
     if (it->has_lower)
         return go_forward_from(it, buf_slice(&it->lower), UINT64_MAX);
@@ -709,7 +709,7 @@ static bool go_backward_from(struct lsm_iter *it, odb_slice key, uint64_t traile
     return settle_backward(it);
 }
 
-bool lsm_iter_last(struct lsm_iter *it)
+ODB_COLD bool lsm_iter_last(struct lsm_iter *it)
 {
     if (it->has_upper) /* UINT64_MAX sorts before every version of the bound itself */
         return go_backward_from(it, buf_slice(&it->upper), UINT64_MAX);

@@ -152,9 +152,10 @@ void lsm_switch(struct lsm_tree *t, uint64_t lsn, uint64_t last_seq);
 /* Under the commit lock, and only when every commit so far is visible: an empty active memtable
  * begins at `lsn` from now on, so that an idle family pins no old log. */
 void lsm_note_idle(struct lsm_tree *t, uint64_t lsn);
-/* After a put of `key` was inserted and before it becomes visible, inside the same epoch: walks must not
- * take it for deleted (lsm/gaps.c). */
-void lsm_note_put(struct lsm_tree *t, odb_slice key);
+/* After puts were inserted and counted (memtable_return) and before they become visible, inside the same
+ * epoch: walks must not take them for deleted (lsm/gaps.c). False: no need to note any. */
+bool lsm_minds_puts(const struct lsm_tree *t);
+ODB_COLD void lsm_note_put(struct lsm_tree *t, odb_slice key);
 /* Block until a memtable is free, running jobs where there are no threads. Not under any lock. */
 ODB_MUST_CHECK odb_status lsm_wait_room(struct lsm_tree *t);
 /* Whether a failure of background work may heal by itself and is worth another try. */

@@ -324,9 +324,10 @@ odb_status memtable_load_link(struct memtable_load *l, uint32_t part)
     sort_ranks(a, l->rank + from, n, l->skip, 0);
     for (uint32_t i = 0; i < n; i++) {
         if (room.nodes == 0) {
-            odb_status st =
-                memtable_reserve(l->mem, 0, n - i < LOAD_GROUP ? n - i : LOAD_GROUP, &room);
+            odb_status st;
 
+            memtable_return(l->mem, &room);
+            st = memtable_reserve(l->mem, 0, n - i < LOAD_GROUP ? n - i : LOAD_GROUP, &room);
             if (st != ODB_OK)
                 return st;
         }
@@ -334,6 +335,7 @@ odb_status memtable_load_link(struct memtable_load *l, uint32_t part)
             ODB_PREFETCH(a[i + LOAD_AHEAD].entry);
         memtable_link_next(l->mem, &room, a[i].entry, &near);
     }
+    memtable_return(l->mem, &room);
     return ODB_OK;
 }
 

@@ -8,7 +8,8 @@
  *     memtable_reserve   may fail      before the log: room for the entries and for node splits
  *     memtable_prepare   cannot fail   copies key and value into that room
  *     memtable_insert    cannot fail   after the log: gives the entry its trailer and links it
- *     memtable_return    cannot fail   gives unused room back; always called after a reserve
+ *     memtable_return    cannot fail   counts what was inserted, gives unused room back; always called
+ *                                      after a reserve, a second time does nothing
  *
  * Threads: any number of writers and readers at once; writers serialise per node only, readers take
  * no lock. Whoever calls must keep the memtable alive, by a reference or by an epoch.
@@ -26,6 +27,7 @@ struct memtable_room {
     uint8_t *at;
     size_t left;
     uint32_t nodes;
+    uint32_t linked, deletes; /* inserted, and not counted yet */
 };
 
 /* One reference, the caller's. ODB_NOMEM. */
@@ -45,7 +47,8 @@ ODB_MUST_CHECK odb_status memtable_reserve(struct memtable *m, size_t bytes, uin
                                            struct memtable_room *out);
 /* Copy one entry into the room. Entries of a room are prepared in any number and inserted later. */
 struct memtable_entry *memtable_prepare(struct memtable_room *room, odb_slice key, odb_slice value);
-/* Link it. (key, trailer) must be new in this memtable. Visible to readers on return. */
+/* Link it. (key, trailer) must be new in this memtable. Visible to readers on return; memtable_count and
+ * memtable_deletes see it after memtable_return. */
 void memtable_insert(struct memtable *m, struct memtable_room *room, struct memtable_entry *e,
                      uint64_t trailer);
 void memtable_return(struct memtable *m, struct memtable_room *room);
@@ -63,6 +66,12 @@ ODB_MUST_CHECK odb_status memtable_cursor_new(struct memtable *m, struct cursor 
  * keeps both for as long as the cursor is used, and nothing need be freed. */
 size_t memtable_cursor_size(void);
 struct cursor *memtable_cursor_init(void *memory, struct memtable *m);
+
+/* Whether the next large block of memory should be made now, ahead of need (a hint, one load), and doing
+ * so: for a background job, as it takes the kernel milliseconds at times. Nobody has to; a reserve does
+ * it otherwise, and whoever reserves waits. Failing changes nothing. */
+bool memtable_block_due(const struct memtable *m);
+ODB_COLD void memtable_make_block(struct memtable *m);
 
 /* Bytes of memory held, entries linked, deletes among them. Any thread, approximate under writes. */
 size_t memtable_bytes(const struct memtable *m);

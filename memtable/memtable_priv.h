@@ -73,7 +73,8 @@ struct memtable {
 
     /* How many nodes a writer may count on: skiplist.c, "Room". */
     atomic_size_t reserved; /* entries ever reserved, less those returned unused */
-    atomic_size_t linked;   /* entries linked; release after the node it may have used is counted */
+    atomic_size_t linked;   /* entries linked, counted when their writer has done with its room;
+                               release after the nodes they may have used are counted */
     atomic_size_t bytes;    /* relaxed, statistics */
     atomic_size_t deletes;  /* relaxed, statistics */
     _Atomic(struct run_node *) hint; /* where entries arrive in key order, else NULL */

@@ -46,8 +46,9 @@
  *     nodes ever made > entries ever reserved / 16            (under the lock)
  *
  * whoever else writes meanwhile, for both sides count all writers. In the first line `linked` is
- * read before `reserved`, and an insertion counts the node it used before it counts itself as
- * linked: an insertion seen as done is seen with its node, any other still claims one.
+ * read before `reserved`, and an insertion counts the node it used before it is counted as linked
+ * (with all of its batch, which is later than need be): an insertion seen as done is seen with its
+ * node, any other still claims one.
  *
  * Invariants, walked by memtable_check():
  * 1. On every level lowest keys rise strictly; level n+1 is a part of level n.
@@ -90,7 +91,7 @@ static uint8_t *take_lines(struct memtable *m, size_t size)
     return p ? p + (RUN_LINE - ((uintptr_t)p & (RUN_LINE - 1))) % RUN_LINE : NULL;
 }
 
-odb_status memtable_new(struct memtable **out)
+ODB_COLD odb_status memtable_new(struct memtable **out)
 {
     struct memtable *m = mem_zalloc(1, sizeof *m);
     uint8_t *raw;
@@ -222,7 +223,7 @@ static size_t count_spare(const struct memtable *m)
 }
 
 /* More is claimed than there are spare nodes: make some, unless the second line of "Room" holds. */
-static odb_status make_room(struct memtable *m)
+ODB_COLD static odb_status make_room(struct memtable *m)
 {
     odb_status st = ODB_OK;
 
@@ -265,15 +266,35 @@ odb_status memtable_reserve(struct memtable *m, size_t bytes, uint32_t count,
         }
     }
     atomic_fetch_add_explicit(&m->bytes, bytes, memory_order_relaxed);
-    *out = (struct memtable_room){at, bytes, count};
+    *out = (struct memtable_room){at, bytes, count, 0, 0};
     return ODB_OK;
 failed:
     atomic_fetch_sub_explicit(&m->reserved, count, memory_order_acq_rel);
     return st;
 }
 
+bool memtable_block_due(const struct memtable *m)
+{
+    return atomic_load_explicit(&m->arena.is_ahead_due, memory_order_relaxed);
+}
+
+void memtable_make_block(struct memtable *m)
+{
+    struct arena_block *b = arena_block_new();
+
+    os_mutex_lock(&m->lock);
+    arena_keep_ahead(&m->arena, b);
+    os_mutex_unlock(&m->lock);
+}
+
 void memtable_return(struct memtable *m, struct memtable_room *room)
 {
+    if (room->deletes)
+        atomic_fetch_add_explicit(&m->deletes, room->deletes, memory_order_relaxed);
+    /* Release: "Room". Sequentially consistent, which costs the same where it matters: whoever reads the
+     * count in that order either sees these entries or is seen by what their writer looks at next. */
+    if (room->linked)
+        atomic_fetch_add(&m->linked, room->linked);
     if (room->nodes)
         atomic_fetch_sub_explicit(&m->reserved, room->nodes, memory_order_acq_rel);
     *room = (struct memtable_room){0};
@@ -363,7 +384,7 @@ bool memtable_get(const struct memtable *m, odb_slice key, uint64_t trailer, str
 /* ---- inserting ------------------------------------------------------------------------------- */
 
 /* Link a node that is on level 0 on its other levels, from below. */
-static void link_upper(struct memtable *m, struct run_node *n)
+ODB_COLD static void link_upper(struct memtable *m, struct run_node *n)
 {
     struct memtable_probe p = entry_probe(n->low);
     unsigned top = atomic_load_explicit(&m->top, memory_order_relaxed);
@@ -439,15 +460,12 @@ static struct run_node *insert_by_search(struct memtable *m, const struct memtab
     return insert_into(m, n, state, at, e);
 }
 
-static void note_linked(struct memtable *m, struct memtable_room *room, uint64_t trailer)
+static void note_linked(struct memtable_room *room, uint64_t trailer)
 {
     assert(room->nodes > 0);
     room->nodes--;
-    if (trailer_kind(trailer) == KIND_DELETE)
-        atomic_fetch_add_explicit(&m->deletes, 1, memory_order_relaxed);
-    /* Release: "Room". Sequentially consistent, which costs the same where it matters: whoever reads the
-     * count in that order either sees this entry or is seen by what its writer looks at next. */
-    atomic_fetch_add(&m->linked, 1);
+    room->linked++;
+    room->deletes += trailer_kind(trailer) == KIND_DELETE;
 }
 
 void memtable_insert(struct memtable *m, struct memtable_room *room, struct memtable_entry *e,
@@ -468,7 +486,7 @@ void memtable_insert(struct memtable *m, struct memtable_room *room, struct memt
     /* Release: the node may have been made by us. */
     if (ODB_UNLIKELY((is_sequence ? into : NULL) != hint))
         atomic_store_explicit(&m->hint, is_sequence ? into : NULL, memory_order_release);
-    note_linked(m, room, trailer);
+    note_linked(room, trailer);
 }
 
 void memtable_link_next(struct memtable *m, struct memtable_room *room, struct memtable_entry *e,
@@ -479,14 +497,15 @@ void memtable_link_next(struct memtable *m, struct memtable_room *room, struct m
     bool is_sequence;
 
     *near = into ? into : insert_by_search(m, &p, e, &is_sequence);
-    note_linked(m, room, e->trailer);
+    note_linked(room, e->trailer);
 }
 
 /* ---- figures and checks ------------------------------------------------------------------------ */
 
+/* The block ahead is nearly as good as used, and has its pages. */
 size_t memtable_bytes(const struct memtable *m)
 {
-    return atomic_load_explicit(&m->bytes, memory_order_relaxed);
+    return atomic_load_explicit(&m->bytes, memory_order_relaxed) + arena_ahead(&m->arena);
 }
 
 uint64_t memtable_count(const struct memtable *m)

@@ -197,14 +197,24 @@ odb_status wal_append(struct wal *w, enum wal_type type, uint64_t first_seq, odb
 
 /* ---- drain ---- */
 
-bool wal_drain_due(const struct wal *w)
+static uint64_t drain_waits(const struct wal *w)
 {
-    return atomic_load_explicit(&w->end, memory_order_relaxed) -
-               atomic_load_explicit(&w->drained, memory_order_relaxed) >=
-           (w->ring != NULL ? w->quarter : UINT64_MAX);
+    return w->ring == NULL ? 0
+                           : atomic_load_explicit(&w->end, memory_order_relaxed) -
+                                 atomic_load_explicit(&w->drained, memory_order_relaxed);
 }
 
-odb_status wal_drain_locked(struct wal *w, uint64_t unit)
+bool wal_drain_due(const struct wal *w)
+{
+    return drain_waits(w) >= w->ring_size / 4 && w->ring != NULL;
+}
+
+bool wal_drain_presses(const struct wal *w)
+{
+    return drain_waits(w) >= w->ring_size / 2;
+}
+
+ODB_COLD odb_status wal_drain_locked(struct wal *w, uint64_t unit)
 {
     uint64_t end = atomic_load_explicit(&w->end, memory_order_acquire) & ~(unit - 1);
     uint64_t at = atomic_load_explicit(&w->drained, memory_order_relaxed);
@@ -235,7 +245,7 @@ odb_status wal_drain_locked(struct wal *w, uint64_t unit)
     return ODB_OK;
 }
 
-odb_status wal_drain(struct wal *w) ODB_UNCHECKED
+ODB_COLD odb_status wal_drain(struct wal *w) ODB_UNCHECKED
 {
     odb_status st;
 

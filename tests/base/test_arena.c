@@ -125,6 +125,68 @@ static void out_of_memory_leaves_the_arena_as_it_was(void **state)
     assert_int_equal(test_alloc_alive(), 0);
 }
 
+/* Fill the arena until it asks for its next block. */
+static void fill_until_due(struct arena *a)
+{
+    while (!atomic_load(&a->is_ahead_due))
+        if (!arena_take(a, 1000))
+            assert_non_null(arena_grow(a, 1000));
+}
+
+static void a_block_made_ahead_is_the_next_one(void **state)
+{
+    struct arena_block *b, *second;
+    struct arena a;
+    size_t footprint;
+    uint8_t *p;
+
+    (void)state;
+    arena_init(&a);
+    fill_until_due(&a);
+    footprint = arena_footprint(&a);
+    assert_in_range(footprint, ARENA_BLOCK_MAX / 2,
+                    ARENA_BLOCK_MAX); /* the next is the first large one */
+    assert_int_equal(arena_ahead(&a), 0);
+    b = arena_block_new();
+    second = arena_block_new();
+    assert_non_null(b);
+    assert_non_null(second);
+    arena_keep_ahead(&a, b);
+    assert_int_equal(arena_ahead(&a), ARENA_BLOCK_MAX);
+    assert_false(atomic_load(&a.is_ahead_due));
+    arena_keep_ahead(&a, second); /* one is enough: it is given back */
+    assert_int_equal(arena_ahead(&a), ARENA_BLOCK_MAX);
+    while ((p = arena_take(&a, 1000)) != NULL)
+        assert_false((uint8_t *)b <= p && p < (uint8_t *)b + ARENA_BLOCK_MAX);
+    p = arena_grow(&a, 1000);
+    assert_true((uint8_t *)b <= p && p < (uint8_t *)b + ARENA_BLOCK_MAX);
+    assert_true(is_zero(p, 1000));
+    assert_int_equal(arena_footprint(&a), footprint + ARENA_BLOCK_MAX);
+    assert_int_equal(arena_ahead(&a), 0);
+    assert_true(atomic_load(&a.is_ahead_due)); /* and so on */
+    arena_keep_ahead(&a, NULL);                /* there was no memory: as if nobody had tried */
+    assert_false(atomic_load(&a.is_ahead_due));
+    fill_until_due(&a);
+    assert_int_equal(arena_footprint(&a), footprint + 2 * ARENA_BLOCK_MAX);
+    arena_keep_ahead(&a, arena_block_new());
+    arena_release(&a); /* with one that was never used */
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
+static void no_memory_for_a_block_ahead_is_no_harm(void **state)
+{
+    struct arena a;
+
+    (void)state;
+    arena_init(&a);
+    fill_until_due(&a);
+    test_alloc_fail(0, 0);
+    assert_null(arena_block_new());
+    test_alloc_fail(-1, 0);
+    arena_release(&a);
+    assert_int_equal(test_alloc_alive(), 0);
+}
+
 enum { TAKERS = 4, TAKES = 20000 };
 
 struct taker {
@@ -189,6 +251,8 @@ int main(void)
         cmocka_unit_test(a_large_piece_leaves_the_current_block_in_use),
         cmocka_unit_test(absurd_sizes_are_refused),
         cmocka_unit_test(out_of_memory_leaves_the_arena_as_it_was),
+        cmocka_unit_test(a_block_made_ahead_is_the_next_one),
+        cmocka_unit_test(no_memory_for_a_block_ahead_is_no_harm),
         cmocka_unit_test(threads_never_get_the_same_piece),
     };
 

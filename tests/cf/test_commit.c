@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "base/arena.h"
 #include "cf/set_priv.h"
 #include "lsm/tree_priv.h"
 #include "os/os_thread.h"
@@ -767,9 +768,100 @@ static void a_commit_that_has_to_wait_is_told_why_not(void **state)
     assert_int_equal(test_alloc_alive(), 0);
 }
 
+/* ---- help ---- */
+
+/* Put so much that the ring has to be drained again and again and the memtable comes to its large
+ * blocks. Without workers no commit leaves a drain to anybody. */
+static void put_megabytes(struct cf_set *s, struct cf *cf, unsigned megabytes, bool is_alone)
+{
+    static char value[1000];
+    uint32_t key;
+
+    for (key = 0; key < megabytes * 1000; key++) {
+        uint8_t k[4];
+
+        enc_u32(k, key);
+        assert_int_equal(cf_put(s, cf, odb_bytes(k, 4), odb_bytes(value, sizeof value), NULL),
+                         ODB_OK);
+        if (is_alone)
+            assert_false(wal_drain_due(s->wal));
+    }
+}
+
+static void open_buffer_of(struct os *os, size_t write_buffer, unsigned threads, struct cf_set **s,
+                           struct cf **cf)
+{
+    struct cf_set_options o = crowd_options(os, threads);
+
+    o.family.write_buffer = write_buffer;
+    o.log_segment_size = o.log_limit = (uint64_t)64 << 20;
+    assert_int_equal(cf_open(DB, &o, s), ODB_OK);
+    assert_int_equal(cf_find(*s, "default", cf), ODB_OK);
+}
+
+static void workers_drain_the_ring_and_make_blocks_ahead(void **state)
+{
+    struct os *os = sim_new(6);
+    struct memtable *mem;
+    unsigned waits = 0;
+    struct cf_set *s;
+    struct cf *cf;
+
+    (void)state;
+    open_buffer_of(os, SET_ROOMY, 2, &s, &cf);
+    put_megabytes(s, cf, 5, false);
+    mem = lsm_active(cf->tree); /* nothing is flushed: it stays */
+    while (wal_drain_due(s->wal) || memtable_block_due(mem)) {
+        assert_true(waits++ < 10000);
+        os_thread_sleep(1000000);
+        if (waits % 100 == 0) /* one that came while a worker was at it: the next commit asks */
+            put_megabytes(s, cf, 1, false);
+    }
+    for (unsigned i = 0; i < AID_COUNT; i++)
+        assert_int_not_equal(atomic_load(&s->aid[i].state), AID_GIVEN_UP);
+    assert_true(memtable_bytes(mem) >= memtable_count(mem) * 1000 + ARENA_BLOCK_MAX);
+    assert_int_equal(cf_close(s), ODB_OK); /* with a worker still at it, perhaps */
+    open_buffer_of(os, SET_ROOMY, 2, &s, &cf);
+    assert_int_equal(cf_exists(s, cf, NULL, odb_bytes("\0\0\0\0", 4)), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(os);
+}
+
+static void small_buffers_get_no_blocks_ahead(void **state)
+{
+    struct os *os = sim_new(7);
+    struct cf_set *s;
+    struct cf *cf;
+
+    (void)state;
+    open_buffer_of(os, SET_ROOMY / 2, 2, &s, &cf);
+    put_megabytes(s, cf, 3, false);
+    assert_true(memtable_block_due(lsm_active(cf->tree)));
+    assert_int_equal(atomic_load(&s->aid[AID_BLOCK].state), AID_IDLE);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(os);
+}
+
+static void without_workers_commits_drain_themselves(void **state)
+{
+    struct os *os = sim_new(8);
+    struct cf_set *s;
+    struct cf *cf;
+
+    (void)state;
+    open_buffer_of(os, SET_ROOMY, 0, &s, &cf);
+    put_megabytes(s, cf, 3, true);
+    assert_true(memtable_block_due(lsm_active(cf->tree))); /* nobody is there to make one */
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(os);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(workers_drain_the_ring_and_make_blocks_ahead),
+        cmocka_unit_test(small_buffers_get_no_blocks_ahead),
+        cmocka_unit_test(without_workers_commits_drain_themselves),
         cmocka_unit_test(P16_a_guarded_commit_without_memory_changes_nothing),
         cmocka_unit_test(what_the_ring_forgot_is_looked_up_or_too_old),
         cmocka_unit_test(commits_are_whole_ordered_and_seen_on_return),

@@ -42,7 +42,10 @@ struct race {
     struct memtable *m;
     enum race_kind kind;
     uint64_t seed;
-    uint32_t batch; /* entries of one reservation */
+    uint32_t batch;  /* entries of one reservation */
+    size_t pad;      /* bytes more than an entry needs: to come to large blocks sooner */
+    bool is_helped;  /* somebody makes blocks of memory ahead of the writers */
+    unsigned blocks; /* so many: the helper's */
     struct {
         atomic_uint done; /* entries 0..done-1 of this writer are in; release */
         char apart[60];
@@ -102,7 +105,8 @@ static void run_writer(void *arg)
         size_t bytes = 0;
 
         for (uint32_t k = i; k < end; k++)
-            bytes += memtable_entry_bytes(race_key(t, race_seq(self->no, k), key).size, 16);
+            bytes +=
+                memtable_entry_bytes(race_key(t, race_seq(self->no, k), key).size, 16) + t->pad;
         if (memtable_reserve(t->m, bytes, end - i, &room) != ODB_OK) {
             race_claim(t, false);
             break;
@@ -237,11 +241,23 @@ static void run_reader(void *arg)
     cursor_free(c);
 }
 
-static void run_race(enum race_kind kind, uint32_t batch)
+static void run_helper(void *arg)
 {
-    struct race t = {.kind = kind, .seed = rnd_start("concurrent").state, .batch = batch};
+    struct race *t = arg;
+
+    while (atomic_load(&t->writers_left) > 0)
+        if (memtable_block_due(t->m)) {
+            memtable_make_block(t->m);
+            t->blocks++;
+        } else {
+            os_thread_yield();
+        }
+}
+
+static void run_race_of(struct race t)
+{
     struct race_thread self[WRITERS + READERS];
-    struct os_thread *thread[WRITERS + READERS] = {NULL};
+    struct os_thread *thread[WRITERS + READERS] = {NULL}, *helper = NULL;
 
     assert_int_equal(memtable_new(&t.m), ODB_OK);
     atomic_store(&t.writers_left, WRITERS);
@@ -251,12 +267,23 @@ static void run_race(enum race_kind kind, uint32_t batch)
             os_thread_start("race", i < WRITERS ? run_writer : run_reader, &self[i], &thread[i]),
             ODB_OK);
     }
+    if (t.is_helped)
+        assert_int_equal(os_thread_start("help", run_helper, &t, &helper), ODB_OK);
     for (uint32_t i = 0; i < WRITERS + READERS; i++)
         os_thread_join(thread[i]);
+    if (t.is_helped) {
+        os_thread_join(helper);
+        assert_true(t.blocks > 0);
+    }
     assert_int_equal(atomic_load(&t.wrong), 0);
     assert_int_equal(memtable_count(t.m), WRITERS * PER_WRITER);
     assert_true(memtable_check(t.m));
     memtable_unref(t.m);
+}
+
+static void run_race(enum race_kind kind, uint32_t batch)
+{
+    run_race_of((struct race){.kind = kind, .seed = rnd_start("concurrent").state, .batch = batch});
 }
 
 static void random_keys(void **state)
@@ -287,6 +314,16 @@ static void large_batches_side_by_side(void **state)
 {
     (void)state;
     run_race(RACE_RANDOM, 3000);
+}
+
+static void blocks_made_ahead(void **state)
+{
+    (void)state;
+    run_race_of((struct race){.kind = RACE_SEQUENCE,
+                              .seed = rnd_start("concurrent").state,
+                              .batch = 500,
+                              .pad = 250,
+                              .is_helped = true});
 }
 
 /* One link, moved nearer and nearer while it is read: what a reader takes for common with its key
@@ -387,6 +424,7 @@ int main(void)
         cmocka_unit_test(versions_of_few_keys),
         cmocka_unit_test(keys_that_differ_late),
         cmocka_unit_test(large_batches_side_by_side),
+        cmocka_unit_test(blocks_made_ahead),
         cmocka_unit_test(a_link_read_while_it_moves_belongs_to_one_node),
     };
 
