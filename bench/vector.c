@@ -224,7 +224,6 @@ static void build_ours(struct bench *b)
     uint64_t shown = 0;
     odb_vec_bulk_options opt = {
         .size = sizeof opt, .threads = b->threads, .progress = show_progress, .arg = &shown};
-    odb_vec_stats_t s = {.size = sizeof s};
     odb_vec_bulk *bulk;
     double t;
     char text[24];
@@ -236,8 +235,6 @@ static void build_ours(struct bench *b)
     must(odb_vec_bulk_finish(bulk), "finish"); /* links, and stores the graph */
     t = seconds(b->threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC) - t;
     b->build = (double)b->count / t;
-    must(odb_vec_stats(b->db, &s), "stats");
-    b->bytes = (double)s.bytes / (double)b->count;
 }
 
 /* One pass over all queries; the best of the passes counts. */
@@ -474,12 +471,16 @@ static struct bench_vector_result result_of(const struct bench *b)
 /* One form, in a directory of its own below b->dir. */
 static void run_form(struct bench *b, const char *form)
 {
+    odb_vec_stats_t s = {.size = sizeof s};
+
     (void)snprintf(b->form, sizeof b->form, "%.*s", (int)strcspn(form, ","), form);
     (void)mkdir(b->dir, 0777);
     (void)snprintf(b->path, sizeof b->path, "%s/%zu-%s", b->dir, b->dim, b->form);
     open_ours(b);
     if (!b->existing)
         build_ours(b);
+    must(odb_vec_stats(b->db, &s), "stats");
+    b->bytes = (double)s.bytes / (double)b->count;
     run_searches(b);
     must(odb_close(b->db), "close");
     b->open_s = seconds(CLOCK_MONOTONIC);
