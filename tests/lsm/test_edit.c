@@ -113,10 +113,11 @@ static void no_flipped_bit_does_harm(void **state)
 
 static void lies_in_fields_are_refused(void **state)
 {
+    static const uint8_t zeros[KEY_LEN_MAX + 1];
     struct buf bytes = {0};
 
     (void)state;
-    for (int lie = 0; lie < 6; lie++) {
+    for (int lie = 0; lie < 10; lie++) {
         struct lsm_edit e = sample();
 
         switch (lie) {
@@ -126,6 +127,15 @@ static void lies_in_fields_are_refused(void **state)
         case 3: e.add[0].meta.min_seq = 401; break;
         case 4: e.add[0].meta.smallest.p[0] = 'z'; break;
         case 5: e.remove[0].level = 200; break;
+        case 6: e.add[0].meta.entries = e.add[0].meta.deletes = 0; break;
+        case 7: e.add[0].meta.max_seq = SEQ_MAX + 1; break;
+        case 8:
+            assert_int_equal(buf_assign(&e.add[0].meta.smallest, zeros, sizeof zeros), ODB_OK);
+            break;
+        case 9:
+            assert_int_equal(buf_assign(&e.add[0].meta.smallest, zeros, 1), ODB_OK);
+            assert_int_equal(buf_assign(&e.add[0].meta.largest, zeros, sizeof zeros), ODB_OK);
+            break;
         }
         buf_reset(&bytes);
         assert_int_equal(lsm_edit_encode(&e, &bytes), ODB_OK);
