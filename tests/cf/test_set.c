@@ -1642,17 +1642,18 @@ static void a_log_that_contradicts_itself_is_refused(void **state)
 /* An open that has log to replay: each request fails in its turn, and the next try finds everything. */
 static void P16_replay_without_memory_is_a_status(void **state)
 {
+    enum { KEYS = 5000 };
     struct os *image;
     struct cf_set *s;
     char key[16];
     long n = 0, failed = 1;
 
     (void)state;
-    opt.family.write_buffer = 1 << 18; /* it is replayed into one memtable */
-    opt.log_segment_size = 1 << 18;
+    opt.family.write_buffer = 1 << 20; /* it is replayed into one memtable */
+    opt.log_segment_size = 1 << 20;
     s = must_open();
-    for (int i = 0; i < 600; i++) {
-        (void)snprintf(key, sizeof key, "k%03d", i * 7 % 600);
+    for (int i = 0; i < KEYS; i++) {
+        (void)snprintf(key, sizeof key, "k%04d", i * 7 % KEYS);
         assert_int_equal(cf_put(s, must_find(s, "default"), odb_s(key), odb_s(key), NULL), ODB_OK);
     }
     image = sim_image(disk, SIM_M1, 1);
@@ -1676,8 +1677,8 @@ static void P16_replay_without_memory_is_a_status(void **state)
             assert_int_equal(cf_close(s), ODB_OK);
         assert_int_equal(test_alloc_alive(), alive);
         s = must_open();
-        for (int i = 0; i < 600; i += n % 50 ? 97 : 1) {
-            (void)snprintf(key, sizeof key, "k%03d", i);
+        for (int i = 0; i < KEYS; i += n % 50 ? 997 : 1) {
+            (void)snprintf(key, sizeof key, "k%04d", i);
             must_have(s, must_find(s, "default"), key, key);
         }
         assert_int_equal(cf_close(s), ODB_OK);

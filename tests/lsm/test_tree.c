@@ -602,66 +602,143 @@ static void has_failed_for_want_of_memory(void *owner, odb_status st)
     assert_int_equal(st, ODB_NOMEM);
 }
 
-/* A few keys more, some of them behind all others, and some deleted; all in a table of level 0. */
-static void world_grow(struct world *w, int turn)
+static const odb_slice everything = {NULL, 0};
+
+/* A few keys more or deleted, in a table of level 0 of their own: `among` the others, or behind all of them. */
+static void world_grow(struct world *w, unsigned turn, bool among, bool is_delete)
 {
     char key[48], value[24];
 
-    for (int i = 0; i < 10; i++) {
-        sprintf(key, "k%04u", i < 6 ? rnd(200) : 200u + (unsigned)turn);
-        sprintf(value, "%d %u", turn, rnd(1000000));
-        write_one(w, key, i == 0 ? NULL : value);
+    for (unsigned i = 0; i < 8; i++) {
+        sprintf(key, "k%05u", among ? rnd(200) : 200 + 8 * turn + i);
+        sprintf(value, "%u %u", turn, rnd(1000000));
+        write_one(w, key, is_delete || (among && i == 0) ? NULL : value);
     }
     switch_memtable(w);
     assert_int_equal(lsm_flush_wait(w->tree), ODB_OK);
 }
 
-/* Every request for memory of a compaction by hand fails in its turn, until none is left to fail. It says so,
- * or did without; nothing leaks, what is there stays readable, and the next one goes on from there. */
-static void compact_without_memory(unsigned threads, long turns)
+static void world_for_want_of_memory(struct world *w, unsigned threads)
 {
     struct lsm_options opt = world_options();
-    const odb_slice all = {NULL, 0};
-    long failed = 1, n;
-    struct world w;
-    char key[48];
+    struct lsm_stats now;
+    int levels = 0;
 
     opt.target_file_size = 700;
     opt.level_base = 1000;
     opt.multiplier = 2;
     opt.codec = CODEC_RAW;
-    opt.l0_trigger = 100;
-    opt.auto_compact = false; /* nothing else asks for memory meanwhile */
     seed_now = 7;
-    world_open_with(&w, threads, &opt);
-    w.env.failed = has_failed_for_want_of_memory;
-    for (n = 0; n < turns && failed; n++) {
-        odb_status st;
-
-        world_grow(&w, (int)n);
-        test_alloc_fail(n, 0);
-        st = lsm_compact(w.tree, all, all, NULL, NULL);
-        failed = test_alloc_failed();
-        test_alloc_fail(-1, 0);
-        if (st != ODB_OK && (st != ODB_NOMEM || !failed))
-            fail_msg("request %ld: %s: %s", n, odb_status_name(st), odb_error_text());
-        for (unsigned i = 0; i < 220; i += 31) {
-            sprintf(key, "k%04u", i);
-            check_get(&w, key, w.seq);
-        }
+    world_open_with(w, threads, &opt);
+    w->env.failed = has_failed_for_want_of_memory;
+    for (unsigned turn = 0; turn < 40; turn++) {
+        world_grow(w, turn, turn % 2, false);
+        assert_int_equal(lsm_wait_idle(w->tree), ODB_OK);
     }
-    assert_int_equal(lsm_compact(w.tree, all, all, NULL, NULL), ODB_OK);
-    assert_int_equal(lsm_verify(w.tree, NULL, NULL), ODB_OK);
-    check_walk(&w, w.seq, 300, 1000, false);
-    print_message("%ld turns\n", n);
-    world_close(&w);
+    w->tree->opt.auto_compact = false; /* from now on nothing else asks for memory meanwhile */
+    lsm_stats(w->tree, &now);
+    for (int i = 1; i < LSM_LEVELS; i++)
+        levels += now.level[i].files > 0;
+    assert_true(levels > 1);
 }
 
-static void P16_a_compaction_without_memory_is_a_status_and_no_harm(void **state)
+/* A compaction by hand whose request number `n` for memory fails. It says so, or does without; nothing leaks,
+ * what is there stays readable, and the next one goes on from there. False: there was no such request. */
+static bool compact_without_memory(struct world *w, long n)
 {
+    odb_status st;
+    long failed;
+    char key[48];
+
+    test_alloc_fail(n, 0);
+    st = lsm_compact(w->tree, everything, everything, NULL, NULL);
+    failed = test_alloc_failed();
+    test_alloc_fail(-1, 0);
+    if (st != ODB_OK && (st != ODB_NOMEM || !failed))
+        fail_msg("request %ld: %s: %s", n, odb_status_name(st), odb_error_text());
+    for (unsigned i = 0; i < 220; i += 31) {
+        sprintf(key, "k%05u", i);
+        check_get(w, key, w->seq);
+    }
+    return failed > 0;
+}
+
+static void world_was_not_harmed(struct world *w)
+{
+    assert_int_equal(lsm_compact(w->tree, everything, everything, NULL, NULL), ODB_OK);
+    assert_int_equal(lsm_verify(w->tree, NULL, NULL), ODB_OK);
+    check_walk(w, w->seq, 300, 1000, false);
+    world_close(w);
+}
+
+static void P16_a_merge_without_memory_is_a_status_and_no_harm(void **state)
+{
+    struct world w;
+
     (void)state;
-    compact_without_memory(0, 300);
-    compact_without_memory(2, 40);
+    for (unsigned threads = 0; threads < 3; threads += 2) {
+        world_for_want_of_memory(&w, threads);
+        for (long n = 0; n < 40; n++) {
+            assert_true(compact_without_memory(&w, n));
+            world_grow(&w, 40 + (unsigned)n, true, false);
+        }
+        world_was_not_harmed(&w);
+    }
+}
+
+/* The same for one merge out of each level, from its first request to its last. */
+static void P16_nor_is_one_between_levels(void **state)
+{
+    uint32_t merged = 0;
+    struct world w;
+
+    (void)state;
+    world_for_want_of_memory(&w, 0);
+    for (uint32_t level = 0; level + 1 < LSM_LEVELS; level++) {
+        bool found = false;
+        long failed = 1;
+
+        for (long n = 0; failed; n++) {
+            uint64_t bytes;
+            odb_status st;
+
+            assert_true(n < 2000);
+            test_alloc_fail(n, 0);
+            st = tree_merge_range(w.tree, level, everything, everything, &found, &bytes);
+            failed = test_alloc_failed();
+            test_alloc_fail(-1, 0);
+            if (st != ODB_OK && (st != ODB_NOMEM || !failed))
+                fail_msg("level %u, request %ld: %s: %s", level, n, odb_status_name(st),
+                         odb_error_text());
+            merged += st == ODB_OK && found;
+        }
+    }
+    assert_true(merged >= 4);
+    world_was_not_harmed(&w);
+}
+
+/* New keys behind all others go down without being written again. At the bottom lie deletes that a snapshot
+ * needed until now: those tables are written once more. */
+static void P16_nor_is_one_that_moves_and_cleans(void **state)
+{
+    struct world w;
+    long n = 0;
+    bool more = true;
+
+    (void)state;
+    world_for_want_of_memory(&w, 0);
+    for (; more; n++) {
+        assert_true(n < 500);
+        world_grow(&w, 1000 + (unsigned)n, true, false);
+        w.snapshot[w.snapshot_count++] = w.seq;
+        world_grow(&w, 0, true, true);
+        assert_int_equal(lsm_compact(w.tree, everything, everything, NULL, NULL), ODB_OK);
+        w.snapshot_count = 0;
+        world_grow(&w, 100 + (unsigned)n, false, false);
+        more = compact_without_memory(&w, n);
+    }
+    assert_true(n > 20);
+    world_was_not_harmed(&w);
 }
 
 /* Who took a view out of the tree may find that its last reference has gone: then it is the turn of the next. */
@@ -699,7 +776,9 @@ int main(void)
         cmocka_unit_test(an_iterator_outlives_the_tables_it_walks),
         cmocka_unit_test(who_waits_for_a_flush_keeps_nobody_busy),
         cmocka_unit_test(a_view_that_has_gone_is_not_walked),
-        cmocka_unit_test(P16_a_compaction_without_memory_is_a_status_and_no_harm),
+        cmocka_unit_test(P16_a_merge_without_memory_is_a_status_and_no_harm),
+        cmocka_unit_test(P16_nor_is_one_between_levels),
+        cmocka_unit_test(P16_nor_is_one_that_moves_and_cleans),
     };
     if (getenv("ODB_TEST_ONLY"))
         cmocka_set_test_filter(getenv("ODB_TEST_ONLY"));
