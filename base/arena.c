@@ -22,22 +22,26 @@ void arena_init(struct arena *a)
     atomic_init(&a->current, NULL);
     a->blocks = NULL;
     a->next_block = ARENA_BLOCK_MIN;
-    atomic_init(&a->ahead, NULL);
+    a->ahead = NULL;
+    atomic_init(&a->ahead_bytes, 0);
     atomic_init(&a->is_ahead_due, false);
     atomic_init(&a->footprint, 0);
 }
 
-ODB_COLD void arena_release(struct arena *a)
+static void free_blocks(struct arena_block *b)
 {
-    struct arena_block *b = a->blocks;
-
-    mem_pages_free(atomic_load_explicit(&a->ahead, memory_order_relaxed), ARENA_BLOCK_MAX);
     while (b) {
         struct arena_block *next = b->next;
 
         mem_pages_free(b, b->size);
         b = next;
     }
+}
+
+ODB_COLD void arena_release(struct arena *a)
+{
+    free_blocks(a->ahead);
+    free_blocks(a->blocks);
     arena_init(a);
 }
 
@@ -61,30 +65,49 @@ void *arena_take(struct arena *a, size_t size)
 
 struct arena_block *arena_block_new(void)
 {
-    uint8_t *p = mem_pages_alloc(ARENA_BLOCK_MAX);
+    struct arena_block *b = mem_pages_alloc(ARENA_BLOCK_MAX);
 
-    for (size_t at = 0; p && at < ARENA_BLOCK_MAX; at += ARENA_PAGE)
-        *(volatile uint8_t *)(p + at) = 0;
-    return (struct arena_block *)(void *)p;
+    if (!b)
+        return NULL;
+    for (size_t at = 0; at < ARENA_BLOCK_MAX; at += ARENA_PAGE)
+        *((volatile uint8_t *)b + at) = 0;
+    b->size = ARENA_BLOCK_MAX;
+    return b;
+}
+
+/* There are `bytes` ahead now. */
+static void set_ahead(struct arena *a, size_t bytes, bool may_ask)
+{
+    atomic_store_explicit(&a->ahead_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&a->is_ahead_due,
+                          may_ask && a->next_block == ARENA_BLOCK_MAX && bytes < ARENA_AHEAD,
+                          memory_order_relaxed);
 }
 
 void arena_keep_ahead(struct arena *a, struct arena_block *b)
 {
-    if (arena_ahead(a))
+    size_t bytes = arena_ahead(a);
+
+    if (b && bytes < ARENA_AHEAD) {
+        b->next = a->ahead;
+        a->ahead = b;
+        bytes += b->size;
+    } else {
         mem_pages_free(b, ARENA_BLOCK_MAX);
-    else
-        atomic_store_explicit(&a->ahead, b, memory_order_relaxed);
-    atomic_store_explicit(&a->is_ahead_due, false, memory_order_relaxed);
+    }
+    set_ahead(a, bytes, b != NULL);
 }
 
 static struct arena_block *add_block(struct arena *a, size_t size)
 {
-    struct arena_block *b = NULL;
+    struct arena_block *b = size == ARENA_BLOCK_MAX ? a->ahead : NULL;
 
-    if (size == ARENA_BLOCK_MAX)
-        b = atomic_exchange_explicit(&a->ahead, NULL, memory_order_relaxed);
-    if (!b)
+    if (b) {
+        a->ahead = b->next;
+        set_ahead(a, arena_ahead(a) - size, true);
+    } else {
         b = mem_pages_alloc(size);
+    }
     if (!b)
         return NULL;
     b->size = size;
@@ -115,8 +138,7 @@ ODB_COLD void *arena_grow(struct arena *a, size_t size)
         return NULL;
     if (a->next_block < ARENA_BLOCK_MAX)
         a->next_block *= 2;
-    if (a->next_block == ARENA_BLOCK_MAX)
-        atomic_store_explicit(&a->is_ahead_due, !arena_ahead(a), memory_order_relaxed);
+    set_ahead(a, arena_ahead(a), true);
     p = block_take(b, size); /* before anybody else can see it */
     atomic_store_explicit(&a->current, b, memory_order_release);
     return p;

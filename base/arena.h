@@ -20,7 +20,8 @@
 #include "base/status.h"
 
 #define ARENA_BLOCK_MAX ((size_t)2 << 20)
-#define ARENA_PAGE      ((size_t)4096) /* no system has smaller ones */
+#define ARENA_AHEAD     (2 * ARENA_BLOCK_MAX) /* while one is used up, whoever makes them goes on */
+#define ARENA_PAGE      ((size_t)4096)        /* no system has smaller ones */
 
 struct arena_block;
 
@@ -28,9 +29,10 @@ struct arena {
     _Atomic(struct arena_block *) current; /* where pieces come from; release/acquire */
     struct arena_block *blocks;            /* all, newest first; under the caller's lock */
     size_t next_block;                     /* bytes of the next block; under the caller's lock */
-    _Atomic(struct arena_block *) ahead;   /* the next block, NULL: none yet; stored under the
-                                              caller's lock */
-    atomic_bool is_ahead_due;              /* that is of the largest size, and not there; relaxed */
+    struct arena_block *ahead;             /* the next blocks, made already; under the lock */
+    atomic_size_t ahead_bytes;             /* of them; stored under the lock, relaxed */
+    atomic_bool is_ahead_due;              /* the next block is a large one and there could be one
+                                              more of them; likewise */
     atomic_size_t footprint;               /* bytes of all blocks; relaxed, statistics */
 };
 
@@ -44,16 +46,16 @@ void *arena_take(struct arena *a, size_t size);
  * which serialises growing; arena_take may run beside it. */
 void *arena_grow(struct arena *a, size_t size);
 
-/* The next block, ahead of need, for the kernel takes its time to find and zero two megabytes. Its pages
+/* A block to come, ahead of need, for the kernel takes its time to find and zero two megabytes. Its pages
  * are there when this returns. NULL: no memory; arena_grow then sees to it. No lock. */
 ODB_COLD struct arena_block *arena_block_new(void);
 /* Hand it over. Under the caller's lock. */
 ODB_COLD void arena_keep_ahead(struct arena *a, struct arena_block *b);
 
-/* Bytes of the block that was made ahead. Any thread. */
+/* Bytes of the blocks that were made ahead. Any thread. */
 static inline size_t arena_ahead(const struct arena *a)
 {
-    return atomic_load_explicit(&a->ahead, memory_order_relaxed) ? ARENA_BLOCK_MAX : 0;
+    return atomic_load_explicit(&a->ahead_bytes, memory_order_relaxed);
 }
 
 static inline size_t arena_footprint(const struct arena *a)

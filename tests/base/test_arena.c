@@ -136,6 +136,7 @@ static void fill_until_due(struct arena *a)
 static void a_block_made_ahead_is_the_next_one(void **state)
 {
     struct arena_block *b, *second;
+    uint8_t *other;
     struct arena a;
     size_t footprint;
     uint8_t *p;
@@ -151,23 +152,32 @@ static void a_block_made_ahead_is_the_next_one(void **state)
     second = arena_block_new();
     assert_non_null(b);
     assert_non_null(second);
+    arena_keep_ahead(&a, second);
+    assert_int_equal(arena_ahead(&a), ARENA_BLOCK_MAX);
+    assert_true(atomic_load(&a.is_ahead_due));
     arena_keep_ahead(&a, b);
-    assert_int_equal(arena_ahead(&a), ARENA_BLOCK_MAX);
+    assert_int_equal(arena_ahead(&a), ARENA_AHEAD);
     assert_false(atomic_load(&a.is_ahead_due));
-    arena_keep_ahead(&a, second); /* one is enough: it is given back */
-    assert_int_equal(arena_ahead(&a), ARENA_BLOCK_MAX);
+    arena_keep_ahead(&a, arena_block_new()); /* these are enough: it is given back */
+    assert_int_equal(arena_ahead(&a), ARENA_AHEAD);
     while ((p = arena_take(&a, 1000)) != NULL)
         assert_false((uint8_t *)b <= p && p < (uint8_t *)b + ARENA_BLOCK_MAX);
     p = arena_grow(&a, 1000);
     assert_true((uint8_t *)b <= p && p < (uint8_t *)b + ARENA_BLOCK_MAX);
     assert_true(is_zero(p, 1000));
     assert_int_equal(arena_footprint(&a), footprint + ARENA_BLOCK_MAX);
-    assert_int_equal(arena_ahead(&a), 0);
+    assert_int_equal(arena_ahead(&a), ARENA_BLOCK_MAX);
     assert_true(atomic_load(&a.is_ahead_due)); /* and so on */
-    arena_keep_ahead(&a, NULL);                /* there was no memory: as if nobody had tried */
+    while (arena_take(&a, 1000))
+        ;
+    other = arena_grow(&a, 1000);
+    assert_true((uint8_t *)second <= other && other < (uint8_t *)second + ARENA_BLOCK_MAX);
+    assert_true(is_zero(other, 1000));
+    assert_int_equal(arena_ahead(&a), 0);
+    arena_keep_ahead(&a, NULL); /* there was no memory: as if nobody had tried */
     assert_false(atomic_load(&a.is_ahead_due));
     fill_until_due(&a);
-    assert_int_equal(arena_footprint(&a), footprint + 2 * ARENA_BLOCK_MAX);
+    assert_int_equal(arena_footprint(&a), footprint + 3 * ARENA_BLOCK_MAX);
     arena_keep_ahead(&a, arena_block_new());
     arena_release(&a); /* with one that was never used */
     assert_int_equal(test_alloc_alive(), 0);
