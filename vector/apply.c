@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 
 #define APPLY_ONCE  64
+#define TELL_EVERY  256
 #define HELP_ONCE   16
 #define PENDING_MIN 128   /* may be pending while others search */
 #define CALM        1024  /* writes without a search in between: nobody searches */
@@ -171,15 +172,18 @@ struct crew {
 /* `s` prepared. Every worker reports, the first thread asks whether to go on. */
 static void link_share(struct crew *c, struct vec_scratch *s, bool asks)
 {
-    size_t i;
+    size_t i, told = 0;
 
     while (!atomic_load_explicit(&c->stop, memory_order_relaxed) &&
            (i = atomic_fetch_add(&c->next, 1)) < c->count) {
         vec_insert(&c->ix->a, s, c->slot[i], NULL);
         i = atomic_fetch_add(&c->finished, 1) + 1;
-        if (asks && c->progress && i % 256 == 0 &&
-            !c->progress(c->arg, "linking vectors", i, c->count))
-            atomic_store(&c->stop, true);
+        if (asks && c->progress &&
+            i / TELL_EVERY != told) { /* others may have met the very number */
+            told = i / TELL_EVERY;
+            if (!c->progress(c->arg, "linking vectors", i, c->count))
+                atomic_store(&c->stop, true);
+        }
     }
 }
 
@@ -220,7 +224,9 @@ odb_status vec_apply_all(struct vec_index *ix, uint32_t threads, odb_progress *p
         vec_insert(&ix->a, &ix->writer, slot[0], NULL); /* nobody starts with an empty graph */
         atomic_store(&c.next, 1);
         atomic_store(&c.finished, 1);
-        while (helpers + 1 < threads && c.count > 1000 &&
+        if (progress && !progress(arg, "linking vectors", 1, c.count))
+            atomic_store(&c.stop, true);
+        while (helpers + 1 < threads && c.count > 1000 && !atomic_load(&c.stop) &&
                os_thread_start("vec-build", link_as_helper, &c, &helper[helpers]) == ODB_OK)
             helpers++;
         link_share(&c, &ix->writer, true);
@@ -233,7 +239,7 @@ odb_status vec_apply_all(struct vec_index *ix, uint32_t threads, odb_progress *p
         atomic_fetch_add_explicit(&ix->inserts, n, memory_order_relaxed);
         st = vec_mend(ix);
         drop_pending(ix, n);
-        if (st == ODB_OK && atomic_load(&c.stop))
+        if (st == ODB_OK && atomic_load(&c.stop) && n < c.count)
             st = err_set(ODB_CANCELLED, "stopped after %zu of %zu vectors", n, c.count);
     }
     mem_free(slot);
