@@ -278,6 +278,7 @@ static odb_status roll_over(struct wal *w) ODB_REQUIRES(w->lock)
     w->closed[w->closed_count++] = (struct wal_closed){w->file_no, w->first_lsn, end, left};
     atomic_fetch_add_explicit(&w->kept, 1, memory_order_relaxed);
     roll_begin(w, w->spare, &h, w->spare_room);
+    w->step = ROLL_STEP_FIRST; /* it may have been left to be at rest */
     w->spare = NULL;
     atomic_store_explicit(&w->has_spare, false, memory_order_relaxed);
     atomic_store_explicit(&w->is_sealed, false, memory_order_release);

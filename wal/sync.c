@@ -139,7 +139,7 @@ static void sync_lead(struct wal *w, bool is_commit) ODB_REQUIRES(w->lock)
 }
 
 /* Wait for `me` to be over, or lead. */
-static odb_status sync_wait(struct wal *w, struct wal_waiter *me)
+static odb_status sync_wait(struct wal *w, struct wal_waiter *me, bool is_users)
 {
     odb_status st = ODB_OK;
 
@@ -161,7 +161,7 @@ static odb_status sync_wait(struct wal *w, struct wal_waiter *me)
             sync_lead(w, me->served != NULL);
     if (me->lsn > atomic_load_explicit(&w->durable, memory_order_relaxed))
         st = wal_refuse(w);
-    else
+    else if (is_users)
         wal_reserve_ahead(w);
     os_mutex_unlock(&w->lock);
     return st;
@@ -171,7 +171,7 @@ odb_status wal_sync_commit(struct wal *w, struct wal_waiter *me)
 {
     if (!atomic_load_explicit(&w->sync_seen, memory_order_relaxed))
         atomic_store_explicit(&w->sync_seen, true, memory_order_relaxed);
-    return sync_wait(w, me);
+    return sync_wait(w, me, true);
 }
 
 odb_status wal_sync(struct wal *w, uint64_t lsn)
@@ -185,5 +185,5 @@ odb_status wal_harden(struct wal *w, uint64_t lsn)
 {
     struct wal_waiter me = {.lsn = lsn};
 
-    return sync_wait(w, &me);
+    return sync_wait(w, &me, false); /* and takes no more space for a log that may be at rest */
 }

@@ -278,6 +278,32 @@ static void a_prepared_segment_is_used_and_else_removed(void **state)
     log_release_sim(&fx);
 }
 
+static void a_segment_begun_to_be_at_rest_takes_little(void **state)
+{
+    struct log_fx fx;
+    struct listing l = {.count = 0};
+    char name[WAL_NAME_MAX];
+
+    (void)state;
+    log_init_sim(&fx);
+    assert_int_equal(log_open(&fx, 1 << 20, 64 << 20), ODB_OK);
+    while (fx.last_end < 3 << 20) /* space comes in ever larger steps */
+        log_append_many(&fx, 100);
+    assert_true(wal_may_leave(fx.wal) == false); /* a sixteenth of the segment is 4 MiB */
+    assert_int_equal(wal_prepare(fx.wal), ODB_OK);
+    wal_leave(fx.wal);
+    assert_int_equal(wal_make_room(fx.wal, 0), ODB_OK);
+    assert_int_equal(wal_harden(fx.wal, fx.last_end), ODB_OK);
+    wal_segments(fx.wal, list_segment, &l);
+    assert_int_equal(l.count, 2);
+    wal_segment_name(name, l.no[1]);
+    assert_in_range(log_file_size(&fx, name), WAL_SEGMENT_HEADER, 300 << 10);
+    log_append_many(&fx, 5000); /* and goes on */
+    assert_int_equal(wal_close(fx.wal), ODB_OK);
+    log_expect_all(&fx);
+    log_release_sim(&fx);
+}
+
 /* ---- durability and failure ---- */
 
 static void a_sync_answers_for_all_before_it(void **state)
@@ -750,6 +776,7 @@ int main(void)
         cmocka_unit_test(segments_follow_one_another),
         cmocka_unit_test(what_is_forgotten_is_gone_and_nothing_else),
         cmocka_unit_test(a_prepared_segment_is_used_and_else_removed),
+        cmocka_unit_test(a_segment_begun_to_be_at_rest_takes_little),
         cmocka_unit_test(a_sync_answers_for_all_before_it),
         cmocka_unit_test(a_failed_sync_is_final),
         cmocka_unit_test(a_failed_drain_is_final_and_the_ring_keeps_all),
