@@ -469,6 +469,8 @@ static enum oracle_effort effort_of(uint64_t n)
 static void judge_all(struct collector *c)
 {
     static uint64_t nested_count;
+    /* In long runs not at once, or a short one does nothing else. */
+    uint64_t deep_first = run.is_fixed || run.is_replay ? 0 : DEEP_ONE_IN / 2;
 
     for (size_t i = 0; i < c->count && !is_over(); i++) {
         struct held *h = &c->held[i];
@@ -499,7 +501,8 @@ static void judge_all(struct collector *c)
             if (copy) {
                 double from = now_s();
 
-                explore_recovery(copy, &h->p, &f, o, 1, nested_count++ % DEEP_ONE_IN == 0 ? 2 : 1);
+                explore_recovery(copy, &h->p, &f, o, 1,
+                                 nested_count++ % DEEP_ONE_IN == deep_first ? 2 : 1);
                 run.nested_s += now_s() - from;
             }
         }
