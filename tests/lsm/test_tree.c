@@ -686,6 +686,41 @@ static void P16_a_merge_without_memory_is_a_status_and_no_harm(void **state)
     }
 }
 
+static void P16_a_switch_without_memory_is_a_status(void **state)
+{
+    struct lsm_options opt = world_options();
+    struct world w;
+    char key[48];
+    long n = 0;
+
+    (void)state;
+    opt.max_buffers = opt.l0_trigger = 0; /* which stands for what is usual */
+    world_open_with(&w, 0, &opt);
+    for (int turn = 0; turn < 3; turn++)
+        for (long failed = 1; failed; n++) {
+            odb_status st;
+
+            sprintf(key, "k%ld", n);
+            write_one(&w, key, "v");
+            test_alloc_fail(turn ? n % 4 : n, 0);
+            st = lsm_prepare_switch(w.tree);
+            failed = test_alloc_failed();
+            test_alloc_fail(-1, 0);
+            if (st == ODB_AGAIN && !failed) { /* as many wait as there may be */
+                assert_int_equal(lsm_wait_room(w.tree), ODB_OK);
+                failed = 1;
+                continue;
+            }
+            assert_int_equal(st, failed ? ODB_NOMEM : ODB_OK);
+            if (st == ODB_OK)
+                lsm_switch(w.tree, w.lsn, w.seq);
+        }
+    assert_true(n > 4);
+    assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    check_walk(&w, w.seq, 300, 100, false);
+    world_close(&w);
+}
+
 /* The same for one merge out of each level, from its first request to its last. */
 static void P16_nor_is_one_between_levels(void **state)
 {
@@ -777,6 +812,7 @@ int main(void)
         cmocka_unit_test(who_waits_for_a_flush_keeps_nobody_busy),
         cmocka_unit_test(a_view_that_has_gone_is_not_walked),
         cmocka_unit_test(P16_a_merge_without_memory_is_a_status_and_no_harm),
+        cmocka_unit_test(P16_a_switch_without_memory_is_a_status),
         cmocka_unit_test(P16_nor_is_one_between_levels),
         cmocka_unit_test(P16_nor_is_one_that_moves_and_cleans),
     };
