@@ -840,7 +840,8 @@ static void bad_arguments_are_refused_by_name(void **state)
 /* ---- forks ---- */
 
 /* In the child: the first call that does not refuse, as an exit code. */
-static int child_is_refused(struct fixture *f, odb_snapshot *s, odb_iter *it, odb_value *held)
+static int child_is_refused(struct fixture *f, odb_snapshot *s, odb_iter *it, odb_iter *back,
+                            odb_value *held)
 {
     odb_slice k = odb_s("k");
     odb_stats_t stats = {.size = sizeof stats};
@@ -857,6 +858,10 @@ static int child_is_refused(struct fixture *f, odb_snapshot *s, odb_iter *it, od
         return 3;
     if (odb_iter_next(it) || odb_iter_status(it) != ODB_FORKED || odb_iter_first(it))
         return 4;
+    if (odb_iter_prev(back) || odb_iter_status(back) != ODB_FORKED || odb_iter_last(back) ||
+        odb_iter_seek(back, k) || odb_iter_seek_for_prev(back, k) ||
+        odb_iter_status(back) != ODB_FORKED)
+        return 9;
     if (odb_flush(f->db, NULL) != ODB_FORKED || odb_sync(f->db) != ODB_FORKED)
         return 5;
     if (odb_cf_open(f->db, "default", &cf) != ODB_FORKED ||
@@ -867,6 +872,7 @@ static int child_is_refused(struct fixture *f, odb_snapshot *s, odb_iter *it, od
         return 7;
     odb_value_release(held); /* these do nothing, quietly */
     odb_iter_free(it);
+    odb_iter_free(back);
     odb_snapshot_free(s);
     return odb_close(f->db) == ODB_FORKED ? 0 : 8;
 }
@@ -876,7 +882,7 @@ static void P15_a_forked_child_is_refused(void **state)
     struct fixture *f = *state;
     odb_snapshot *s;
     odb_value held;
-    odb_iter *it;
+    odb_iter *it, *back;
     int code = 0;
     pid_t child;
 
@@ -885,15 +891,19 @@ static void P15_a_forked_child_is_refused(void **state)
     assert_ok(odb_get(odb_now(f->db), NULL, odb_s("k"), &held));
     assert_ok(odb_iter_new(odb_now(f->db), NULL, NULL, &it));
     assert_true(odb_iter_first(it));
+    assert_ok(odb_iter_new(odb_now(f->db), NULL, NULL, &back));
+    assert_true(odb_iter_last(back));
     child = fork();
     if (child == 0)
-        test_exit_child(child_is_refused(f, s, it, &held));
+        test_exit_child(child_is_refused(f, s, it, back, &held));
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &code, 0), child);
     assert_true(WIFEXITED(code));
     assert_int_equal(WEXITSTATUS(code), 0);
     odb_value_release(&held);
     odb_iter_free(it);
+    assert_true(odb_iter_seek(back, odb_s("k")));
+    odb_iter_free(back);
     odb_snapshot_free(s);
     put_text(f, NULL, "k", "the parent goes on");
 }

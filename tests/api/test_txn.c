@@ -422,8 +422,10 @@ static void savepoints_agree_with_a_copy_of_everything(void **state)
 
 static void a_lock_keeps_others_out_until_the_end(void **state)
 {
+    const odb_txn_options patient = {
+        .size = sizeof patient, .is_pessimistic = true, .lock_wait_ms = 2};
     struct fixture *f = *state;
-    odb_txn *a = begin(f, &pessimistic), *b = begin(f, &impatient);
+    odb_txn *a = begin(f, &pessimistic), *b = begin(f, &impatient), *c = begin(f, &patient);
     odb_range range = {.lower = odb_s("j"), .upper = odb_s("m")};
     odb_value v;
 
@@ -431,6 +433,8 @@ static void a_lock_keeps_others_out_until_the_end(void **state)
     assert_status(odb_txn_put(b, NULL, odb_s("k"), odb_s("b")), ODB_TIMEOUT);
     assert_status(odb_txn_get_for_update(b, NULL, odb_s("k"), &v), ODB_TIMEOUT);
     assert_status(odb_txn_claim(b, NULL, &range, true), ODB_TIMEOUT);
+    assert_status(odb_txn_put(c, NULL, odb_s("k"), odb_s("c")), ODB_TIMEOUT); /* in vain */
+    odb_txn_free(c);
     txn_text(b, "other", "b"); /* it goes on */
     assert_ok(odb_txn_commit(a, NULL));
     txn_text(b, "k", "b");

@@ -759,6 +759,7 @@ static void a_commit_that_has_to_wait_is_told_why_not(void **state)
     assert_int_equal(st, ODB_READONLY);
     assert_non_null(strstr(odb_error_text(), "until the database is reopened"));
     must_be_text(c.s, c.cf[0], "k", "old");
+    assert_int_equal(cf_sync(c.s), ODB_READONLY);
     os_mutex_lock(&c.s->manifest_lock); /* from then on the manifest is not written either */
     assert_int_equal(ledger_write_order(c.s, &g), ODB_READONLY);
     os_mutex_unlock(&c.s->manifest_lock);
