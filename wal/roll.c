@@ -147,8 +147,9 @@ odb_status wal_first_segment(struct wal *w, uint64_t first_lsn, uint64_t next_se
 
     h.file_no = w->new_file_no(w->owner);
     st = roll_head(w, &h, head);
-    if (st == ODB_OK)
-        st = roll_create(w, h.file_no, head, room, &f);     /* syncs the header with the space */
+    if (st != ODB_OK)
+        return st;
+    st = roll_create(w, h.file_no, head, room, &f);         /* syncs the header with the space */
     for (; st == ODB_NOSPACE && room > WAL_PAGE; room /= 4) /* a full disk opens, to be emptied */
         st = roll_create(w, h.file_no, head, room / 4, &f);
     if (st != ODB_OK)
