@@ -134,7 +134,7 @@ ODB_COLD static odb_status compact_close_output(struct compaction *c)
 }
 
 /* An output that begins with `e` overlaps nothing that lies wholly before it. */
-static void compact_skip_fences(struct compaction *c, const struct entry *e)
+static ODB_COLD void compact_skip_fences(struct compaction *c, const struct entry *e)
 {
     const struct compact_job *job = c->job;
 

@@ -230,7 +230,7 @@ static void block_builder_reset(struct block_builder *b)
 }
 
 /* Room for one more row at least. */
-static odb_status block_grow_rows(struct block_builder *b)
+static ODB_COLD odb_status block_grow_rows(struct block_builder *b)
 {
     uint32_t cap = b->cap ? b->cap * 2 : BLOCK_ROWS_MIN, n = b->count;
     struct block_rows old = b->row, r;

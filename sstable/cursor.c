@@ -228,8 +228,8 @@ static bool tcur_decode(struct sst_cursor *c, uint32_t row, bool is_backward)
     }
     c->first = is_backward ? row + 1 - rows : row;
     block_decode(c->block, c->first, rows, c->entry, c->keys);
-    if (rows <=
-        TCUR_OWN_ROWS) /* a walk that has just begun: the CPU does not run ahead of it yet */
+    /* The CPU does not run ahead of a walk that has just begun, nor well of one backward. */
+    if (rows <= TCUR_OWN_ROWS || is_backward)
         for (uint32_t i = 0; i < rows; i++)
             ODB_PREFETCH(c->entry[i].value);
     c->base.run = c->entry;
