@@ -609,6 +609,8 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
         st = settle_doubles(&l);
     if (st == ODB_OK)
         st = hand_over(&l);
+    if (st == ODB_OK && ix->gone.len) /* they may have been the only way to somebody */
+        err_ignore(vec_mend(ix));     /* no memory: looked at again later */
     while (l.doubles) {
         struct double_row *d = l.doubles;
 
