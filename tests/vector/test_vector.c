@@ -1169,6 +1169,31 @@ static void limits_end_a_search_early_and_say_so(void **state)
     free(x);
 }
 
+/* Deleted, not taken out yet, closed: opening takes them out. */
+static void opening_cuts_nobody_off(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {
+        .size = sizeof c, .dim = DIM, .mode = ODB_VEC_MANUAL, .flat_max = 1, .m = 4};
+    odb_vec_report report = {.size = sizeof report};
+    char room[32];
+
+    c.ef_construction = 16;
+    assert_ok(odb_vec_open(f->db, &c));
+    free(put_many(f, "a", 1000, 41));
+    assert_ok(odb_vec_wait(f->db));
+    assert_ok(odb_vec_verify(f->db, 1, &report)); /* links what is out of reach so far */
+    for (uint32_t i = 0; i < 1000; i++)
+        if (i % 5)
+            assert_ok(odb_vec_delete(f->db, NULL, name(room, "a", i)));
+    fixture_reopen(f);
+    assert_ok(odb_vec_open(f->db, &c));
+    assert_ok(odb_vec_verify(f->db, 1, &report));
+    assert_int_equal(report.rows, 200);
+    assert_int_equal(report.nodes, 200);
+    assert_int_equal(report.unreachable, 0);
+}
+
 static void presets_are_three_settings(void **state)
 {
     struct fixture *f = *state;
@@ -1221,6 +1246,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         LSM(presets_are_three_settings),
+        LSM(opening_cuts_nobody_off),
         LSM(verify_measures_with_the_ef_it_is_given),
         LSM(limits_end_a_search_early_and_say_so),
         LSM(the_nearest_come_first),
