@@ -187,17 +187,14 @@ bool file_list_has(const struct file_numbers *n, uint64_t no)
 
 /* ---- small files ---- */
 
-/* Write `text` as `name` and sync it. An older file of that name goes first, or is written `over` and
- * never out of sight. The name itself becomes durable with the caller's next sync of the directory. */
-static odb_status small_file_write(struct os_dir *dir, const char *name, const char *text,
-                                   bool over)
+/* Write `text` as `name` and sync it. An older file of that name goes first. The name itself becomes durable
+ * with the caller's next sync of the directory. */
+static odb_status small_file_write(struct os_dir *dir, const char *name, const char *text)
 {
     struct os_file *f = NULL;
-    odb_status st = over ? os_open(dir, name, OS_WRITE, &f) : os_remove(dir, name);
+    odb_status st = os_remove(dir, name);
 
-    if (st == ODB_OK && over)
-        st = os_truncate(f, 0);
-    else if (st == ODB_OK || st == ODB_ABSENT)
+    if (st == ODB_OK || st == ODB_ABSENT)
         st = os_open(dir, name, OS_WRITE | OS_CREATE, &f);
     if (st == ODB_OK)
         st = os_write(f, 0, text, strlen(text));
@@ -271,7 +268,11 @@ odb_status identity_write_new(struct os_dir *dir, const struct identity *id)
     odb_status st;
 
     identity_text(id, text);
-    st = small_file_write(dir, IDENTITY_NEW_NAME, text, !CANARY(18));
+    /* One that a creation before left stays in sight, but may be there for the kernel only, when the sync of
+     * its name has failed: a rename puts another in its place. */
+    st = small_file_write(dir, CANARY(18) ? IDENTITY_NEW_NAME : CURRENT_NEW_NAME, text);
+    if (st == ODB_OK && !CANARY(18))
+        st = os_rename(dir, CURRENT_NEW_NAME, IDENTITY_NEW_NAME);
     if (st == ODB_OK)
         st = os_dir_sync(dir); /* the sign of a creation stands before the first thing created */
     return st;
@@ -320,7 +321,7 @@ odb_status current_switch(struct os_dir *dir, uint64_t db_id, uint64_t no, bool 
 
     *is_tried = false;
     current_text(db_id, no, text);
-    st = small_file_write(dir, CURRENT_NEW_NAME, text, false);
+    st = small_file_write(dir, CURRENT_NEW_NAME, text);
     if (st != ODB_OK)
         return st;
     *is_tried = true; /* whatever rename says: a server may have done it and lost the answer */

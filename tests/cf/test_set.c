@@ -1319,6 +1319,59 @@ static void a_creation_that_died_twice_is_begun_anew(void **state)
     opt.os = disk;
 }
 
+/* A sync of the creation fails, and its process ends; the kernel shows the next one what the disk may have
+ * lost for good. That one creates anew, and the power goes: a third must be able to. */
+static odb_status fail_one_sync(void *arg, enum sim_op op, const char *name, uint64_t op_no)
+{
+    (void)name;
+    if (op_no == *(const uint64_t *)arg && (op == SIM_SYNC || op == SIM_DIR_SYNC))
+        return err_set(ODB_IO, "this sync fails");
+    return ODB_OK;
+}
+
+static void die_after_failed_sync(uint64_t bad, uint64_t at, uint64_t chance)
+{
+    struct os *os = sim_new(chance), *next, *last;
+
+    opt.os = os;
+    sim_set_fault(os, fail_one_sync, &bad);
+    if (try_open() == ODB_OK) { /* the last one, behind which it was complete */
+        sim_free(os);
+        return;
+    }
+    opt.os = next = sim_restart(os);
+    sim_crash_at(next, sim_op_count(next) + at);
+    err_ignore(try_open());
+    for (uint64_t image = 0; image < 4; image++) {
+        opt.os = last = sim_image(next, SIM_M4, image);
+        if (try_open() != ODB_OK)
+            fail_msg("sync %llu failed, dead %llu later, chance %llu, image %llu: %s",
+                     (unsigned long long)bad, (unsigned long long)at, (unsigned long long)chance,
+                     (unsigned long long)image, odb_error_text());
+        sim_free(last);
+    }
+    sim_free(next);
+    sim_free(os);
+}
+
+static void a_creation_whose_sync_failed_is_begun_anew(void **state)
+{
+    struct cf_set *s;
+    struct sim_record r;
+    uint64_t ops;
+
+    (void)state;
+    sim_log(disk, true);
+    s = must_open();
+    ops = sim_op_count(disk);
+    for (uint64_t i = 0; i < ops && sim_log_get(disk, i, &r); i++)
+        for (uint64_t at = 1; (r.op == SIM_SYNC || r.op == SIM_DIR_SYNC) && at <= ops; at++)
+            for (uint64_t chance = 1; chance <= 3; chance++)
+                die_after_failed_sync(r.op_no, at, chance);
+    opt.os = disk;
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
 /* Flip one bit of every so many bytes of every file: the same answers, or an error, never others. */
 static bool flip_each(void *arg, const char *name)
 {
@@ -2052,6 +2105,7 @@ int main(void)
         T(P09_a_manifest_cut_by_whole_records_is_missed),
         T(a_half_made_database_is_begun_anew),
         T(a_creation_that_died_twice_is_begun_anew),
+        T(a_creation_whose_sync_failed_is_begun_anew),
         T(P07_deletes_and_merges_proceed_from_the_reserve),
         T(puts_wait_while_the_reserve_is_spent),
         T(an_open_on_a_full_disk_takes_the_reserve),
