@@ -209,8 +209,8 @@ static odb_status check_search(const odb_vec_search *how)
         return ODB_OK;
     if (how->size < sizeof *how)
         return err_set(ODB_INVALID, "odb_vec_search.size is not set");
-    if (how->k > 1000000 || how->ef > 1000000)
-        return err_set(ODB_INVALID, "odb_vec_search: k and ef are at most 1000000");
+    if (how->k == 0 || how->k > 1000000 || how->ef > 1000000)
+        return err_set(ODB_INVALID, "odb_vec_search: k is at least 1, k and ef at most 1000000");
     if (!(how->max_distance >= 0 || how->max_distance < 0) || !(how->lambda <= 1))
         return err_set(ODB_INVALID, "odb_vec_search: max_distance or lambda makes no sense");
     if (how->within_count && !how->within)
@@ -220,7 +220,7 @@ static odb_status check_search(const odb_vec_search *how)
 
 static size_t k_of(const odb_vec_search *how)
 {
-    return how && how->k ? how->k : 10;
+    return how ? how->k : 10;
 }
 
 /* One search into new hits; `skip` (may be empty) is an id to leave out, `had` are results to leave out. */
@@ -337,12 +337,14 @@ odb_status odb_vec_more(odb_at at, odb_vec_hits *hits, uint32_t k, size_t *more)
         return err_set(ODB_INVALID,
                        "no hits, or hits of a diverse search or one near a node, which "
                        "have no next one");
+    if (k == 0 || k > 1000000)
+        return err_set(ODB_INVALID, "odb_vec_more: k is from 1 to 1000000");
     st = vec_index_of(odb_at_db(at), &ix);
     if (st != ODB_OK)
         return st;
     how = hits->how;
     how.size = sizeof how;
-    how.k = k ? k : 10;
+    how.k = k;
     st = find_new(ix, at, hits->query, hits->dim, &how, odb_bytes(NULL, 0), hits, &next);
     before = hits->count;
     for (size_t i = 0; st == ODB_OK && i < next->count; i++)

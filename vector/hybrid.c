@@ -362,8 +362,9 @@ static odb_status check_recall(const odb_recall *how)
         return err_set(ODB_INVALID, "odb_recall: weights are not negative, and finite");
     if (!(how->half_life_s >= 0))
         return err_set(ODB_INVALID, "odb_recall.half_life_s must be above 0");
-    if (how->k > 1000000 || how->candidates > CANDIDATE_MAX)
-        return err_set(ODB_INVALID, "odb_recall: k or candidates too large");
+    if (how->k == 0 || how->k > 1000000 || how->candidates > CANDIDATE_MAX)
+        return err_set(ODB_INVALID, "odb_recall: k is from 1 to 1000000, candidates at most %d",
+                       CANDIDATE_MAX);
     if (how->context_count && !how->context)
         return err_set(ODB_INVALID, "odb_recall.context is NULL");
     return ODB_OK;
@@ -382,7 +383,7 @@ odb_status odb_recall_run(odb_at at, const odb_recall *how, odb_recall_hits **ou
         st = odb_vec_config_get(odb_at_db(at), &config);
     if (st != ODB_OK)
         return st;
-    k = how->k ? how->k : 10;
+    k = how->k;
     r.metric = config.metric;
     r.now_us = how->now_us ? how->now_us : (int64_t)os_wall_us(os_posix());
     r.half_life_us = (how->half_life_s > 0 ? how->half_life_s : WEEK_S) * 1e6;
@@ -426,7 +427,7 @@ odb_status odb_vec_find_near(odb_at at, const odb_slice *centre, size_t centre_c
                              const odb_walk *walk, const float *query, uint32_t dim,
                              const odb_vec_search *how, odb_vec_hits **out)
 {
-    odb_vec_search inside = {.size = sizeof inside};
+    odb_vec_search inside = {.size = sizeof inside, .k = 10};
     odb_snapshot *snapshot = NULL;
     odb_nodeset *set = NULL;
     odb_slice *id = NULL;

@@ -142,7 +142,7 @@ typedef struct odb_vec_search_stats {
 
 typedef struct odb_vec_search {
     size_t size; /* sizeof(odb_vec_search) */
-    uint32_t k;  /* results. Default 10 */
+    uint32_t k;  /* results, at least 1 */
     uint32_t ef; /* candidates, at least k: more find more. Default: of the index */
     float
         max_distance; /* only nearer ones, or as near; 0: any. (What is at 0: ODB_VEC_ONLY_EQUAL) */
@@ -172,8 +172,7 @@ typedef struct odb_vec_hit {
 typedef struct odb_vec_hits odb_vec_hits;
 
 /* The k nearest to `query`, nearest first (equal ones by id). Fewer when there are not so many. Release
- * with odb_vec_hits_free(). `how` may be NULL. ODB_INVALID: also a wrong dimension, k of 0 is the
- * default. */
+ * with odb_vec_hits_free(). `how` NULL: the ten nearest. ODB_INVALID: also a wrong dimension, and k of 0. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_find(odb_at at, const float *query, uint32_t dim,
                                                const odb_vec_search *how, odb_vec_hits **out);
 /* The nearest to the vector stored under `id`, itself not among them. ODB_ABSENT: it has none. */
@@ -186,7 +185,7 @@ ODB_API ODB_MUST_CHECK odb_status odb_vec_find_many(odb_at at, const float *quer
                                                     odb_vec_hits **out);
 /* Append up to `k` more of the same search, at the same place `at` (for odb_now: as things are now;
  * what was returned is not returned again). *more counts them; 0: that was all. What the search pointed to
- * (within, filter, records) must still be there. ODB_INVALID: a diverse search, or one near a node. */
+ * (within, filter, records) must still be there. ODB_INVALID: a diverse search, or one near a node; k of 0. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_more(odb_at at, odb_vec_hits *hits, uint32_t k,
                                                size_t *more);
 
@@ -213,7 +212,7 @@ typedef struct odb_recalled {
 
 typedef struct odb_recall {
     size_t size;        /* sizeof(odb_recall) */
-    uint32_t k;         /* results. Default 10 */
+    uint32_t k;         /* results, at least 1 */
     const float *query; /* NULL: similarity does not count */
     uint32_t dim;
     const odb_filter *filter; /* only these records */

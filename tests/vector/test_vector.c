@@ -86,9 +86,12 @@ static void bad_input_is_refused_and_stores_nothing(void **state)
     struct fixture *f = *state;
     odb_vec_config c = {.size = sizeof c, .dim = 4, .metric = ODB_METRIC_COSINE};
     float good[4] = {1, 2, 3, 4}, zero[4] = {0}, bad[4] = {1, NAN, 0, 0};
-    odb_vec_search how = {.size = sizeof how};
+    odb_vec_search how = {.size = sizeof how, .k = 10};
+    odb_recall recall = {.size = sizeof recall, .query = good, .dim = 4};
+    odb_recall_hits *recalled;
     char long_id[1100];
     odb_vec_hits *hits;
+    size_t more;
     odb_snapshot *snapshot;
     odb_at both;
     odb_vec_stats_t stats = {.size = sizeof stats};
@@ -109,6 +112,14 @@ static void bad_input_is_refused_and_stores_nothing(void **state)
     how.size = 1;
     assert_status(odb_vec_find(odb_now(f->db), good, 4, &how, &hits), ODB_INVALID);
     how.size = sizeof how;
+    how.k = 0;
+    assert_status(odb_vec_find(odb_now(f->db), good, 4, &how, &hits), ODB_INVALID);
+    assert_status(odb_vec_find_like(odb_now(f->db), odb_s("a"), &how, &hits), ODB_INVALID);
+    assert_status(odb_recall_run(odb_now(f->db), &recall, &recalled, NULL), ODB_INVALID);
+    assert_ok(odb_vec_find(odb_now(f->db), good, 4, NULL, &hits));
+    assert_status(odb_vec_more(odb_now(f->db), hits, 0, &more), ODB_INVALID);
+    odb_vec_hits_free(hits);
+    how.k = 10;
     assert_status(odb_vec_find((odb_at){0}, good, 4, &how, &hits), ODB_INVALID);
     assert_ok(odb_snapshot_new(f->db, &snapshot));
     both = odb_asof(snapshot); /* a snapshot, and a database beside it: which is meant? */
@@ -621,7 +632,7 @@ static void filters_cost_no_recall(void **state)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct parity p = {parts[i]};
         odb_vec_search_stats stats;
-        odb_vec_search how = {.size = sizeof how, .filter = passes_in, .filter_arg = &p};
+        odb_vec_search how = {.size = sizeof how, .k = 10, .filter = passes_in, .filter_arg = &p};
         uint32_t hit = 0, all = 0, pass = 0;
 
         for (uint32_t n = 0; n < 5000; n++)
@@ -1163,7 +1174,7 @@ static void limits_end_a_search_early_and_say_so(void **state)
     assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
     assert_true(stats.is_cut && !stats.is_exact && stats.reranked <= 50);
     odb_vec_hits_free(hits);
-    how = (odb_vec_search){.size = sizeof how, .time_limit_ms = 20, .stats = &stats};
+    how = (odb_vec_search){.size = sizeof how, .k = 10, .time_limit_ms = 20, .stats = &stats};
     how.filter = takes_two_milliseconds;
     how.filter_arg = &asked;
     ends_in_time(f, &how, 1000000000); /* asking of all would take three seconds */
