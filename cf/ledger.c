@@ -3,7 +3,7 @@
  *      a flush, a merge, a new family                          manifest_lock
  *          |
  *          v
- *      [log synced up to what is being let go] -> append -> sync -> applied in memory -> old files go
+ *      [log synced, where others need it (2)] -> append -> sync -> applied in memory -> old files go
  *                                                   |
  *                                 failed, or the file has grown too large
  *                                                   v
@@ -11,12 +11,15 @@
  *
  * 1. A change is applied in memory only after it is durable, and both under the lock: the manifest and
  *    memory tell the same story in the same order.
- * 2. A flush is recorded only when the log is durable up to where the flushed memtable ended. Without
- *    that, a power cut could keep the table, which holds commits up to there of one family, and lose
- *    the log with the same commits' share in others (P3); and the log of the next life would begin at
- *    a position that this family has already declared unneeded.
+ * 2. A flush is recorded only when no family needs log from before where the flushed memtable ended, or
+ *    when the log is durable up to there. Otherwise a power cut could keep the table, which holds
+ *    commits up to there of one family, and lose the log with the same commits' share in others (P3).
+ *    As a rule one family is written to and nothing is synced: what the log has lost then lies before
+ *    what anybody needs, and the next life's log begins behind it (recover.c, 5).
  * 3. `flushed_lsn` of a family moves with its own flushes, and with everybody's: a family without
- *    anything in memory would otherwise keep the whole log alive.
+ *    anything in memory would otherwise keep the whole log alive. It moves as far as the flush that is
+ *    recorded and no further, so that they meet. Whatever lies before that is in memtables or tables,
+ *    not on the way there: the flush has waited for it.
  * 4. A manifest that failed is sealed and replaced. Until CURRENT has durably moved, nothing is removed
  *    that either manifest might name (C6, C8); a new one that CURRENT was never asked to name goes at
  *    once, so that a full disk is not filled further.
@@ -57,7 +60,11 @@ uint64_t ledger_new_file_no(void *set)
 static odb_status ledger_add_counters(struct cf_set *s, struct manifest_group *g)
 {
     struct manifest_counters c = {
-        .next_family = s->next_family, .log_no = s->log_no, .is_log_open = s->is_log_open};
+        .next_family = s->next_family,
+        .log_no = s->log_no,
+        .is_log_open = s->is_log_open,
+        .log_durable = s->wal ? wal_durable(s->wal) : 0,
+    };
 
     c.next_file_no = atomic_load_explicit(&s->next_file_no, memory_order_relaxed);
     os_mutex_lock(&s->commit_lock);
@@ -257,43 +264,29 @@ odb_status ledger_write_order(struct cf_set *s, struct manifest_group *g)
 
 /* ---- edits ---- */
 
-/* Families without anything in memory need no log: let them begin at its end. Only when no commit is
- * between log and memtable, which under load is a matter of luck: a few tries do. */
-static void ledger_note_idle(struct cf_set *s, const struct cf_table *t)
-{
-    for (int tries = 0; tries < 4; tries++) {
-        bool is_still;
-
-        os_mutex_lock(&s->commit_lock);
-        is_still = atomic_load(&s->published) == s->next_ticket;
-        for (uint32_t i = 0; is_still && i < t->count; i++)
-            if (!t->cf[i]->is_gone)
-                lsm_note_idle(t->cf[i]->tree, wal_end(s->wal));
-        os_mutex_unlock(&s->commit_lock);
-        if (is_still)
-            return;
-        os_thread_yield();
-    }
-}
-
 /* Fill in flushed_next of every family and add what moved to the group; *low and *high are the least
- * and the greatest of them. `family`, if there is one of that id, is in the group up to `flushed`. */
-static odb_status ledger_add_flushed(struct cf_set *s, const struct cf_table *t, uint32_t family,
-                                     uint64_t flushed, struct manifest_group *g, uint64_t *low,
-                                     uint64_t *high)
+ * and the greatest of them. `family`, if there is one of that id, is in the group up to `flushed`, and
+ * no family has anything in flight that lies before that. */
+static odb_status ledger_add_flushed(const struct cf_table *t, uint32_t family, uint64_t flushed,
+                                     struct manifest_group *g, uint64_t *low, uint64_t *high)
 {
     odb_status st = ODB_OK;
 
-    ledger_note_idle(s, t);
     *low = UINT64_MAX;
     *high = 0;
     for (uint32_t i = 0; st == ODB_OK && i < t->count; i++) {
         struct cf *f = t->cf[i];
-        uint64_t lsn = f->id == family ? flushed : lsm_needed_lsn(f->tree);
+        uint64_t lsn = flushed;
 
         if (f->is_gone)
             continue;
-        f->flushed_next = lsn > f->flushed_lsn && lsn != UINT64_MAX ? lsn : f->flushed_lsn;
+        if (f->id != family) {
+            lsm_note_idle(f->tree, flushed);
+            lsn = lsm_needed_lsn(f->tree);
+            if (lsn > flushed)
+                lsn = flushed; /* not further than needs be: `high` is what costs a sync (2) */
+        }
+        f->flushed_next = lsn > f->flushed_lsn ? lsn : f->flushed_lsn;
         if (f->id != family && f->flushed_next > f->flushed_lsn) {
             struct lsm_edit idle = {
                 .family = f->id, .has_flushed = true, .flushed_lsn = f->flushed_next};
@@ -331,9 +324,9 @@ static odb_status ledger_prepare_flush(struct cf_set *s, uint32_t family, uint64
     struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
     struct ledger_segment seg = {.no = 0};
     uint64_t high;
-    odb_status st = ledger_add_flushed(s, t, family, flushed, g, &seg.lsn, &high);
+    odb_status st = ledger_add_flushed(t, family, flushed, g, &seg.lsn, &high);
 
-    if (st == ODB_OK && wal_durable(s->wal) < high && !CANARY(19)) {
+    if (st == ODB_OK && seg.lsn < high && wal_durable(s->wal) < high && !CANARY(19)) {
         st = wal_harden(s->wal, high); /* (2) */
         if (st != ODB_OK)
             set_fail(s, st);
@@ -398,10 +391,9 @@ odb_status ledger_log_edit(void *set, const struct lsm_edit *edit, void (*apply)
 }
 
 /* Whether everything is in tables, and the log's present segment worth leaving. Under commit_lock. */
-static bool ledger_may_leave(struct cf_set *s, const struct cf_table *t)
+static bool ledger_may_leave(struct cf_set *s, const struct cf_table *t, uint64_t end)
     ODB_REQUIRES(s->commit_lock)
 {
-    uint64_t end = wal_end(s->wal);
     bool may = wal_may_leave(s->wal) && atomic_load(&s->published) == s->next_ticket;
 
     for (uint32_t i = 0; may && i < t->count; i++)
@@ -417,12 +409,14 @@ static bool ledger_may_leave(struct cf_set *s, const struct cf_table *t)
 static void ledger_leave_segment(struct cf_set *s, const struct cf_table *t)
 {
     struct manifest_group g = {0};
+    uint64_t end = 0;
     bool may;
 
     /* twice: with a successor at hand, leaving cannot refuse a commit */
     for (int pass = 0; pass < 2; pass++) {
         os_mutex_lock(&s->commit_lock);
-        may = !set_has_failed(s) && ledger_may_leave(s, t);
+        end = wal_end(s->wal);
+        may = !set_has_failed(s) && ledger_may_leave(s, t, end);
         if (may && pass == 1)
             wal_leave(s->wal);
         os_mutex_unlock(&s->commit_lock);
@@ -430,7 +424,7 @@ static void ledger_leave_segment(struct cf_set *s, const struct cf_table *t)
             return;
     }
     if (wal_make_room(s->wal, 0) == ODB_OK)
-        err_ignore(ledger_write_flush(s, UINT32_MAX, 0, &g));
+        err_ignore(ledger_write_flush(s, UINT32_MAX, end, &g));
     manifest_group_release(&g);
 }
 

@@ -30,8 +30,9 @@ struct manifest_counters {
     uint64_t next_file_no; /* every number in use lies below */
     uint64_t next_seq;
     uint32_t next_family;
-    uint64_t log_no;  /* log segments with a smaller number mean nothing any more */
-    bool is_log_open; /* segment log_no was made: if it is missing, somebody took it */
+    uint64_t log_no;      /* log segments with a smaller number mean nothing any more */
+    bool is_log_open;     /* segment log_no was made: if it is missing, somebody took it */
+    uint64_t log_durable; /* LSN up to which the log was on the medium */
 };
 
 enum manifest_kind { /* as stored */

@@ -16,8 +16,9 @@
  *    would look like a successor with a hole before it. Between the two the manifest says that the
  *    log is not open yet, and afterwards that it is, so that a log that was taken away is missed.
  * 4. Segments numbered below log_no are left-overs whatever they hold; all others must be there.
- * 5. A log that ends below what a family has flushed was cut by somebody: before a flush is recorded,
- *    the log is durable up to there (ledger.c, 2).
+ * 5. The log may end below what all families have flushed: it was not durable, and is not missed. A log
+ *    that ends below what it was durable to, or where one family needs it and another holds tables
+ *    from behind it, was cut by somebody (ledger.c, 2).
  * 6. Numbers are never used twice: the next file number lies above every file there is, whether named
  *    or not, and above the counters; the next sequence number above everything the log, its discarded
  *    tail, the tables and the counters have seen (C8, C17).
@@ -467,21 +468,6 @@ static odb_status replay_record(void *arg, const struct wal_record *rec)
     return replay_operations(r, rec);
 }
 
-/* What the log must at least say, by the manifest. */
-static void replay_bounds(const struct recovery *r, uint64_t *low, uint64_t *high)
-{
-    const struct cf_table *t = atomic_load(&r->s->table);
-
-    *low = UINT64_MAX;
-    *high = 0;
-    for (uint32_t i = 0; i < t->count; i++) {
-        if (t->cf[i]->flushed_lsn < *low)
-            *low = t->cf[i]->flushed_lsn;
-        if (t->cf[i]->flushed_lsn > *high)
-            *high = t->cf[i]->flushed_lsn;
-    }
-}
-
 static odb_status recover_replay(struct recovery *r)
 {
     const struct file_numbers *logs = &r->files.logs;
@@ -490,7 +476,7 @@ static odb_status recover_replay(struct recovery *r)
     size_t first = 0;
     odb_status st;
 
-    replay_bounds(r, &low, &high);
+    set_flushed_bounds(atomic_load(&r->s->table), &low, &high);
     while (first < logs->count && logs->no[first] < r->counters.log_no)
         first++;
     if (r->counters.is_log_open && (first == logs->count || logs->no[first] != r->counters.log_no))
@@ -511,10 +497,10 @@ static odb_status recover_replay(struct recovery *r)
     if (r->counters.is_log_open && res.first_no != r->counters.log_no)
         return recover_bad_file(FILE_LOG, r->counters.log_no,
                                 "the manifest needs this piece of the log, and it was never begun");
-    if (res.end_lsn < high)
+    if (res.end_lsn < r->counters.log_durable || (res.end_lsn < high && low < high)) /* (5) */
         return recover_bad_file(FILE_LOG, logs->no[logs->count - 1],
                                 "the log ends before what was durable");
-    r->end_lsn = res.end_lsn;
+    r->end_lsn = res.end_lsn > high ? res.end_lsn : high;
     if (res.seq_floor > r->last_seq)
         r->last_seq = res.seq_floor;
     r->s->recovered_records = res.records;

@@ -477,6 +477,22 @@ void cf_each(struct cf_set *s, bool (*each)(void *arg, struct cf *cf, const char
     epoch_leave(g);
 }
 
+void set_flushed_bounds(const struct cf_table *t, uint64_t *low, uint64_t *high)
+{
+    *low = UINT64_MAX;
+    *high = 0;
+    for (uint32_t i = 0; i < t->count; i++) {
+        uint64_t lsn = t->cf[i]->flushed_lsn;
+
+        if (t->cf[i]->is_gone)
+            continue;
+        if (lsn < *low)
+            *low = lsn;
+        if (lsn > *high)
+            *high = lsn;
+    }
+}
+
 /* Under manifest_lock: write that `f` exists, and publish it. */
 static odb_status set_family_enrol(struct cf_set *s, struct cf *f)
 {
@@ -484,13 +500,15 @@ static odb_status set_family_enrol(struct cf_set *s, struct cf *f)
     struct lsm_edit edit = {.family = f->id, .has_flushed = true};
     struct manifest_group g = {0};
     struct cf_table *t = set_table_grown(s);
+    uint64_t high;
     odb_status st = ODB_OK;
 
     if (!t)
         return err_set(ODB_NOMEM, "out of memory for the table of column families");
-    /* What is durable now lies before anything the family will ever get. Not the log's end: a power
-     * cut could take that back, and the next life's log would begin before it (ledger.c, 2). */
-    f->flushed_lsn = edit.flushed_lsn = wal_durable(s->wal);
+    /* Before anything the family will ever get, and no reason to sync the log (ledger.c, 2). */
+    set_flushed_bounds(atomic_load_explicit(&s->table, memory_order_relaxed), &edit.flushed_lsn,
+                       &high);
+    f->flushed_lsn = edit.flushed_lsn;
     st = lsm_open_memtable(f->tree, f->flushed_lsn);
     if (st == ODB_OK)
         st = manifest_add_family(&g, &item);

@@ -197,6 +197,8 @@ ODB_MUST_CHECK odb_status set_check_name(const char *name);
 /* Create family `name`, durably; family_lock is held. */
 ODB_MUST_CHECK odb_status set_family_create(struct cf_set *s, const char *name,
                                             const struct lsm_options *options, struct cf **out);
+/* The least and the greatest flushed_lsn of the families that live. Under manifest_lock, or alone. */
+void set_flushed_bounds(const struct cf_table *t, uint64_t *low, uint64_t *high);
 struct cf *set_family_named(const struct cf_set *s, const char *name);
 void set_note(struct cf_set *s, const char *fmt, ...) ODB_PRINTF(2, 3);
 /* Let the block cache have what the memtables leave of the memory budget. */

@@ -280,7 +280,7 @@ static void seed_manifest(void)
     struct manifest_group g = {0};
     struct manifest *m = NULL;
     struct manifest_family family = {.id = 1, .name = odb_s("a"), .has_options = true};
-    struct manifest_counters c = {20, 500, 2, 9, true};
+    struct manifest_counters c = {20, 500, 2, 9, true, 64};
     struct lsm_edit e = {.family = 1, .has_flushed = true, .flushed_lsn = 64};
     char name[FILE_NAME_MAX];
     uint8_t *p;

@@ -1,5 +1,6 @@
 /* tests/cf/test_ledger.c -- which log a flush lets go of, and which it keeps. */
 #include "tests/cf/set_fixture.h"
+#include "wal/segment.h"
 
 static void an_idle_family_does_not_keep_the_log(void **state)
 {
@@ -35,30 +36,116 @@ static void an_idle_family_does_not_keep_the_log(void **state)
     assert_int_equal(cf_close(s), ODB_OK);
 }
 
-/* A family is idle only when no commit may be on its way into it: one that is in the log and not yet in
- * the memtable must not fall below what the manifest says is flushed. */
-static void a_family_with_a_commit_under_way_is_not_idle(void **state)
+/* A flush moves a family without anything in memory as far as itself, and no further: what the log has
+ * behind that may be on its way into the memtable. */
+static void an_idle_family_moves_as_far_as_the_flush(void **state)
 {
     struct cf_set *s = must_open();
     struct cf *f = must_find(s, "default"), *idle;
-    uint64_t before;
+    uint64_t end;
 
     (void)state;
     assert_int_equal(cf_create(s, "idle", NULL, &idle), ODB_OK);
     for (int under_way = 1; under_way >= 0; under_way--) {
         assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), NULL), ODB_OK);
         assert_int_equal(commit_switch(s, f, false, false), ODB_OK);
-        before = lsm_needed_lsn(idle->tree);
+        end = wal_end(s->wal);
+        assert_int_equal(cf_put(s, f, odb_s("l"), odb_s("v"), NULL), ODB_OK);
         s->next_ticket += (unsigned)under_way; /* as between log and memtable */
         while (cf_work(s))
             ;
         s->next_ticket -= (unsigned)under_way;
-        if (under_way)
-            assert_true(lsm_needed_lsn(idle->tree) == before);
-        else
-            assert_true(lsm_needed_lsn(idle->tree) > before);
+        assert_true(lsm_needed_lsn(idle->tree) == end);
+        assert_true(idle->flushed_lsn == end && f->flushed_lsn == end);
     }
     assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static odb_status count_log_syncs(void *arg, enum sim_op op, const char *name, uint64_t op_no)
+{
+    (void)op_no;
+    if (op == SIM_SYNC && strstr(name, ".log"))
+        ++*(int *)arg;
+    return ODB_OK;
+}
+
+/* Flush one family while the log has something of it, or of another, too, and cut the power. */
+static void flush_and_cut_power(bool is_other_used)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default"), *g;
+    struct os *whole = disk;
+    int syncs = 0;
+
+    assert_int_equal(cf_create(s, "g", NULL, &g), ODB_OK);
+    assert_int_equal(cf_put(s, is_other_used ? g : f, odb_s("a"), odb_s("1"), NULL), ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("b"), odb_s("2"), NULL), ODB_OK);
+    sim_set_fault(disk, count_log_syncs, &syncs);
+    assert_int_equal(cf_flush(s, f), ODB_OK);
+    sim_set_fault(disk, NULL, NULL);
+    assert_int_equal(syncs > 0, is_other_used);
+    assert_int_equal(cf_put(s, f, odb_s("c"), odb_s("3"), NULL), ODB_OK);
+    disk = opt.os = sim_image(whole, SIM_M0, 0); /* what was synced, and no more */
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open();
+    assert_int_equal(cf_exists(s, must_find(s, is_other_used ? "g" : "default"), NULL, odb_s("a")),
+                     ODB_OK);
+    assert_int_equal(cf_exists(s, must_find(s, "default"), NULL, odb_s("b")), ODB_OK);
+    assert_int_equal(cf_exists(s, must_find(s, "default"), NULL, odb_s("c")), ODB_ABSENT);
+    assert_int_equal(cf_put(s, must_find(s, "g"), odb_s("d"), odb_s("4"), &full), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    s = must_open(); /* the log went on behind what was lost */
+    assert_int_equal(cf_exists(s, must_find(s, "g"), NULL, odb_s("d")), ODB_OK);
+    assert_int_equal(cf_close(s), ODB_OK);
+    sim_free(whole);
+}
+
+/* What nobody asked to be durable costs no sync of the log, and what a power cut takes of it is not missed
+ * when tables have it ... */
+static void P03_a_flush_does_not_sync_a_log_that_nobody_needs(void **state)
+{
+    (void)state;
+    flush_and_cut_power(false);
+}
+
+/* ... but the tables of one family must not outlive the log of another. */
+static void P03_a_flush_syncs_the_log_that_others_need(void **state)
+{
+    (void)state;
+    flush_and_cut_power(true);
+}
+
+/* The manifest knows how far the log was durable: one that somebody cut before that is missed, though tables
+ * have all that they need. */
+static void P09_a_log_cut_behind_what_was_flushed_is_missed(void **state)
+{
+    struct cf_set *s = must_open();
+    struct cf *f = must_find(s, "default");
+    struct os *whole = disk;
+    struct os_dir *d;
+    struct os_file *log;
+    char name[FILE_NAME_MAX];
+    uint64_t first = s->first_lsn, flushed;
+
+    (void)state;
+    assert_int_equal(cf_put(s, f, odb_s("a"), odb_s("1"), NULL), ODB_OK);
+    assert_int_equal(commit_switch(s, f, false, false), ODB_OK);
+    flushed = wal_end(s->wal);
+    assert_int_equal(cf_put(s, f, odb_s("b"), odb_s("2"), &full), ODB_OK);
+    while (cf_work(s))
+        ;
+    assert_true(f->flushed_lsn == flushed && wal_durable(s->wal) > flushed);
+    file_name(FILE_LOG, s->log_no, name);
+    disk = opt.os = sim_image(whole, SIM_M0, 0);
+    assert_int_equal(cf_close(s), ODB_OK);
+    assert_int_equal(os_dir_open(disk, "/db", 0, &d), ODB_OK);
+    assert_int_equal(os_open(d, name, OS_WRITE, &log), ODB_OK);
+    assert_int_equal(os_truncate(log, wal_offset(first, flushed)), ODB_OK);
+    os_close(log);
+    os_dir_close(d);
+    assert_int_equal(try_open(), ODB_CORRUPT);
+    assert_non_null(strstr(odb_error_text(), "the log ends before what was durable"));
+    sim_free(whole);
 }
 
 static void put_many(struct cf_set *s, struct cf *f, const char *value, int from, int to)
@@ -172,9 +259,14 @@ static void P09_log_that_the_manifest_names_is_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(an_idle_family_does_not_keep_the_log),    T(a_family_with_a_commit_under_way_is_not_idle),
-        T(a_flush_leaves_a_log_that_nobody_needs),  T(a_flush_that_failed_keeps_its_log),
+        T(an_idle_family_does_not_keep_the_log),
+        T(an_idle_family_moves_as_far_as_the_flush),
+        T(a_flush_leaves_a_log_that_nobody_needs),
+        T(a_flush_that_failed_keeps_its_log),
         T(P09_log_that_the_manifest_names_is_kept),
+        T(P03_a_flush_does_not_sync_a_log_that_nobody_needs),
+        T(P03_a_flush_syncs_the_log_that_others_need),
+        T(P09_a_log_cut_behind_what_was_flushed_is_missed),
     };
 
     return RUN(tests);
