@@ -818,8 +818,9 @@ static bool jobs_pending(const struct lsm_tree *t)
 
 void lsm_stop(struct lsm_tree *t)
 {
-    atomic_store_explicit(&t->cancel, true, memory_order_relaxed);
     os_mutex_lock(&t->sched_lock);
+    /* In one hold: a worker whose merge is cancelled does not take it up again. */
+    atomic_store_explicit(&t->cancel, true, memory_order_relaxed);
     t->is_stopping = true;
     while (jobs_pending(t))
         wait_for_work(t);

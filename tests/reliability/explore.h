@@ -41,6 +41,7 @@ struct scene {
     unsigned fixed_bound; /* exhaust: preemptions in the fixed run */
     bool has_faults;      /* by chance: any */
     bool may_time_out;
+    bool reopens; /* `before` is done without merges, which are due when the threads begin */
 };
 
 struct explorer {

@@ -612,15 +612,15 @@ static void play_judge(struct os *disk, const struct known *known, const uint8_t
     explore_crashes++;
 }
 
-static void play_open(void)
+static void play_open(unsigned workers, bool merges)
 {
-    struct cf_set_options o;
+    struct cf_set_options o = play_options(play.os, workers);
 
-    play.os = sim_new(play.dice->seed);
-    o = play_options(play.os, play.scene->workers);
+    o.family.auto_compact = merges;
     must(cf_open(DB, &o, &play.s), "open");
     play_find(play.s, &play.a, &play.b);
-    must(cf_find(play.s, "c", &play.c), "find c");
+    /* Closing stops one family after the other, and what waits for the first lets merges of others end. */
+    must(cf_find(play.s, play.scene->reopens ? "default" : "c", &play.c), "find c");
 }
 
 static void play_run(const struct scene *scene, const struct dice *dice)
@@ -636,9 +636,15 @@ static void play_run(const struct scene *scene, const struct dice *dice)
     memset(&play, 0, sizeof play);
     play.scene = scene;
     play.dice = dice;
-    play_open();
+    play.os = sim_new(dice->seed);
+    play_open(scene->reopens ? 0 : scene->workers, !scene->reopens);
     for (const char *p = before ? before : ""; *p; p++)
         step(BEFORE, *p);
+    if (scene->reopens) {
+        must(cf_close(play.s), "close");
+        play.s = NULL;
+        play_open(scene->workers, true);
+    }
     if (dice->fault) {
         play.fault = dice->fault;
         sim_set_fault(play.os, play_fault, NULL);
@@ -1011,6 +1017,18 @@ const struct scene scenes[] = {
      .workers = 1,
      .atomics = " exec.c ",
      .small = "w",
+     .small_before = "LL",
+     .quiet = QUIET},
+    {.name = "stop",
+     .fixed_bound = 1,
+     .about = "the database is opened with merges due, and closed at once",
+     PLAY,
+     .threads = "w|C",
+     .before = "LwD",
+     .workers = 1,
+     .reopens = true,
+     .atomics = " exec.c work.c ",
+     .small = "r",
      .small_before = "LL",
      .quiet = QUIET},
     {.name = "segments",
