@@ -356,44 +356,6 @@ static void engine_cf_each(void *self, bool (*each)(void *arg, odb_backend_cf cf
     cf_each(engine_set(self), engine_each_family, &e);
 }
 
-/* All living families, to work on them one after another without holding what cf_each holds. */
-struct engine_list {
-    struct cf **cf;
-    size_t count, cap;
-    odb_status st;
-};
-
-static bool engine_list_add(void *arg, struct cf *cf, const char *name)
-{
-    struct engine_list *l = arg;
-
-    (void)name;
-    if (l->count == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 8;
-        struct cf **grown = mem_realloc(l->cf, cap * sizeof *grown); /* at most CF_COUNT_MAX */
-
-        if (!grown) {
-            l->st = err_set(ODB_NOMEM, "no memory for the list of families");
-            return false;
-        }
-        l->cf = grown;
-        l->cap = cap;
-    }
-    l->cf[l->count++] = cf;
-    return true;
-}
-
-/* `family` alone, or all of them with NULL. On any status free l->cf with mem_free. */
-static odb_status engine_list_families(void *self, void *family, struct engine_list *l)
-{
-    *l = (struct engine_list){NULL, 0, 0, ODB_OK};
-    if (family)
-        (void)engine_list_add(l, family, "");
-    else
-        cf_each(engine_set(self), engine_list_add, l);
-    return l->st;
-}
-
 /* ---- upkeep ---- */
 
 static odb_status engine_flush(void *self, void *family)
@@ -416,41 +378,41 @@ struct engine_progress {
     odb_progress *report;
     void *arg;
     const char *what;
+    bool is_stopped; /* by the user, not because the family was dropped */
 };
 
 static bool engine_report(void *arg, uint64_t done, uint64_t total)
 {
-    const struct engine_progress *p = arg;
+    struct engine_progress *p = arg;
 
-    return p->report(p->arg, p->what, done, total);
+    p->is_stopped = !p->report(p->arg, p->what, done, total);
+    return !p->is_stopped;
 }
 
 static odb_status engine_compact(void *self, void *family, const odb_range *range,
                                  odb_progress *progress, void *arg)
 {
-    struct engine_progress p = {progress, arg, NULL};
-    struct engine_list list;
-    odb_status st = engine_list_families(self, family, &list);
+    struct engine_progress p = {progress, arg, NULL, false};
+    struct cf_set *s = engine_set(self);
+    odb_status st = cf_flush(s, family);
 
-    if (st == ODB_OK)
-        st = cf_flush(engine_set(self), family);
-    for (size_t i = 0; st == ODB_OK && i < list.count; i++) {
-        p.what = cf_name(list.cf[i]);
-        st = lsm_compact(cf_tree(list.cf[i]), range->lower, range->upper,
-                         progress ? engine_report : NULL, &p);
+    for (struct cf *f = NULL; st == ODB_OK && (f = cf_next(s, family, f)) != NULL;) {
+        p.what = cf_name(f);
+        st = lsm_compact(cf_tree(f), range->lower, range->upper, progress ? engine_report : NULL,
+                         &p);
+        if (!p.is_stopped)
+            st = cf_unless_dropped(f, st);
     }
-    mem_free(list.cf);
     return st;
 }
 
 static odb_status engine_wait_idle(void *self)
 {
-    struct engine_list list;
-    odb_status st = engine_list_families(self, NULL, &list);
+    struct cf_set *s = engine_set(self);
+    odb_status st = ODB_OK;
 
-    for (size_t i = 0; st == ODB_OK && i < list.count; i++)
-        st = lsm_wait_idle(cf_tree(list.cf[i]));
-    mem_free(list.cf);
+    for (struct cf *f = NULL; st == ODB_OK && (f = cf_next(s, NULL, f)) != NULL;)
+        st = cf_unless_dropped(f, lsm_wait_idle(cf_tree(f)));
     return st;
 }
 
@@ -499,12 +461,9 @@ static void engine_stats_tree(struct lsm_tree *tree, odb_stats_t *out)
 static odb_status engine_stats(void *self, void *family, odb_stats_t *out)
 {
     struct cf_set_stats s;
-    struct engine_list list;
-    odb_status st = engine_list_families(self, family, &list);
 
-    for (size_t i = 0; st == ODB_OK && i < list.count; i++)
-        engine_stats_tree(cf_tree(list.cf[i]), out);
-    mem_free(list.cf);
+    for (struct cf *f = NULL; (f = cf_next(engine_set(self), family, f)) != NULL;)
+        engine_stats_tree(cf_tree(f), out);
     cf_stats(engine_set(self), &s);
     out->commits = s.commits;
     out->ops = s.ops;
@@ -534,7 +493,7 @@ static odb_status engine_stats(void *self, void *family, odb_stats_t *out)
     out->recovered_bytes = s.recovered_bytes;
     out->recovery_ns = s.recovery_ns;
     out->has_ring = s.has_ring;
-    return st;
+    return ODB_OK;
 }
 
 struct engine_tables {

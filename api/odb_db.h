@@ -195,7 +195,8 @@ typedef bool odb_progress(void *arg, const char *what, uint64_t done, uint64_t t
 struct odb_range; /* api/odb_iter.h */
 
 /* Merge the tables that hold keys of `range` (NULL: all) down to the last level, dropping deleted
- * and overwritten values nobody can see. One family, or all with NULL. `progress` may be NULL. */
+ * and overwritten values nobody can see. One family, or all with NULL; one that is dropped meanwhile is
+ * passed over. `progress` may be NULL. */
 ODB_API ODB_MUST_CHECK odb_status odb_compact(odb_db *db, odb_cf *cf, const struct odb_range *range,
                                               odb_progress *progress, void *arg);
 

@@ -66,6 +66,13 @@ ODB_MUST_CHECK odb_status cf_create(struct cf_set *s, const char *name,
 ODB_MUST_CHECK odb_status cf_drop(struct cf_set *s, struct cf *cf);
 /* Names of the living, in order of creation, until `each` returns false. */
 void cf_each(struct cf_set *s, bool (*each)(void *arg, struct cf *cf, const char *name), void *arg);
+/* For work on `only`, or on all that live (NULL), one after the other in order of creation: the next one
+ * after `after`, from NULL to NULL. Nothing is held, so that it may be dropped at any time; it stays where
+ * it is until the set is closed. */
+struct cf *cf_next(struct cf_set *s, struct cf *only, const struct cf *after);
+/* `st` of such work, but ODB_OK when it was cut short because `cf` was dropped: what is gone by then is
+ * nothing to fail for. */
+odb_status cf_unless_dropped(const struct cf *cf, odb_status st);
 uint32_t cf_id(const struct cf *cf);
 const char *cf_name(const struct cf *cf);
 struct lsm_tree *cf_tree(struct cf *cf);

@@ -50,24 +50,6 @@ bool reserve_spend(void *set)
     return is_spent;
 }
 
-/* What the tables of all families take. */
-static uint64_t reserve_table_bytes(struct cf_set *s)
-{
-    struct epoch_guard g = epoch_enter(&s->epoch);
-    struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
-    uint64_t bytes = 0;
-
-    for (uint32_t i = 0; i < t->count; i++) {
-        struct lsm_stats now;
-
-        lsm_stats(t->cf[i]->tree, &now);
-        for (uint32_t k = 0; k < LSM_LEVELS; k++)
-            bytes += now.level[k].bytes;
-    }
-    epoch_leave(g);
-    return bytes;
-}
-
 /* Have RESERVE of `size` bytes. Under manifest_lock. */
 static odb_status reserve_take(struct cf_set *s, uint64_t size)
 {
@@ -96,7 +78,7 @@ void reserve_keep(struct cf_set *s)
 {
     const struct lsm_options *o = &s->opt.family;
     uint64_t need = RESERVE_LOG + o->write_buffer + RESERVE_MERGE * o->target_file_size;
-    uint64_t size = reserve_table_bytes(s) / RESERVE_SHARE, have, room;
+    uint64_t size = set_sizes(s).tables / RESERVE_SHARE, have, room;
 
     if (size > need)
         size = need;

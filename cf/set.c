@@ -265,25 +265,13 @@ static void set_free_in_child(struct cf_set *s)
 
 static odb_status set_flush_all(struct cf_set *s, struct cf *only)
 {
-    struct epoch_guard g = epoch_enter(&s->epoch);
-    uint32_t count = atomic_load_explicit(&s->table, memory_order_acquire)->count;
     odb_status st = ODB_OK;
 
-    epoch_leave(g);
     (void)commit_settle(s); /* a memtable that looks empty may have a commit on its way into it */
     for (int pass = 0; pass < 2; pass++)
-        for (uint32_t i = 0; i < count && st == ODB_OK; i++) {
-            struct cf *f;
-
-            g = epoch_enter(&s->epoch);
-            f = atomic_load_explicit(&s->table, memory_order_acquire)->cf[i];
-            epoch_leave(g);
-            if ((only && f != only) || atomic_load(&f->is_dropped))
-                continue;
-            st = pass == 0 ? commit_switch(s, f, false, false) : lsm_flush_wait(f->tree);
-            if ((st == ODB_CANCELLED || st == ODB_NO_FAMILY) && atomic_load(&f->is_dropped))
-                st = ODB_OK; /* under our hands */
-        }
+        for (struct cf *f = NULL; st == ODB_OK && (f = cf_next(s, only, f)) != NULL;)
+            st = cf_unless_dropped(f, pass == 0 ? commit_switch(s, f, false, false)
+                                                : lsm_flush_wait(f->tree));
     return st;
 }
 
@@ -302,22 +290,6 @@ void set_stop(struct cf_set *s)
             os_thread_yield();
 }
 
-static uint64_t set_memtable_bytes(struct cf_set *s)
-{
-    struct epoch_guard g = epoch_enter(&s->epoch);
-    struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
-    uint64_t bytes = 0;
-
-    for (uint32_t i = 0; i < t->count; i++) {
-        struct lsm_stats now;
-
-        lsm_stats(t->cf[i]->tree, &now);
-        bytes += now.memtable_bytes;
-    }
-    epoch_leave(g);
-    return bytes;
-}
-
 odb_status cf_close(struct cf_set *s)
 {
     char why[ERR_TEXT_MAX] = "";
@@ -331,7 +303,7 @@ odb_status cf_close(struct cf_set *s)
         return st;
     }
     if (!s->is_readonly) {
-        if (set_memtable_bytes(s) <= SET_LITTLE)
+        if (set_sizes(s).memtables <= SET_LITTLE)
             exec_settle(s->exec);
         if (!set_has_failed(s))
             st = set_flush_all(s, NULL);
@@ -493,6 +465,49 @@ void set_flushed_bounds(const struct cf_table *t, uint64_t *low, uint64_t *high)
     }
 }
 
+struct cf *cf_next(struct cf_set *s, struct cf *only, const struct cf *after)
+{
+    uint32_t i = after ? after->index + 1 : only ? only->index : 0;
+    struct epoch_guard g;
+    struct cf_table *t;
+    struct cf *f = NULL;
+
+    if (set_is_forked(s) || (only && after))
+        return NULL;
+    g = epoch_enter(&s->epoch);
+    t = atomic_load_explicit(&s->table, memory_order_acquire);
+    for (uint32_t end = only ? i + 1 : t->count; i < end && !f; i++)
+        if (!atomic_load(&t->cf[i]->is_dropped))
+            f = t->cf[i];
+    epoch_leave(g);
+    return f;
+}
+
+odb_status cf_unless_dropped(const struct cf *cf, odb_status st)
+{
+    bool is_cut_short = st == ODB_CANCELLED || st == ODB_NO_FAMILY;
+
+    return is_cut_short && atomic_load(&cf->is_dropped) ? ODB_OK : st;
+}
+
+struct set_sizes set_sizes(struct cf_set *s)
+{
+    struct epoch_guard g = epoch_enter(&s->epoch);
+    struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
+    struct set_sizes sizes = {0, 0};
+
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct lsm_stats now;
+
+        lsm_stats(t->cf[i]->tree, &now);
+        sizes.memtables += now.memtable_bytes;
+        for (uint32_t k = 0; k < LSM_LEVELS; k++)
+            sizes.tables += now.level[k].bytes;
+    }
+    epoch_leave(g);
+    return sizes;
+}
+
 /* Under manifest_lock: write that `f` exists, and publish it. */
 static odb_status set_family_enrol(struct cf_set *s, struct cf *f)
 {
@@ -643,27 +658,13 @@ odb_status cf_flush(struct cf_set *s, struct cf *cf)
 
 odb_status cf_resume(struct cf_set *s)
 {
-    struct epoch_guard g;
     odb_status st = cf_health(s);
-    uint32_t count;
 
     if ((st != ODB_OK && !set_is_soft(st)) || set_has_failed(s) || s->is_readonly)
         return st;
-    g = epoch_enter(&s->epoch);
-    count = atomic_load_explicit(&s->table, memory_order_acquire)->count;
-    epoch_leave(g);
     st = reserve_admit(s);
-    for (uint32_t i = 0; i < count && st == ODB_OK; i++) {
-        struct cf *f;
-
-        g = epoch_enter(&s->epoch);
-        f = atomic_load_explicit(&s->table, memory_order_acquire)->cf[i];
-        epoch_leave(g);
-        if (!atomic_load(&f->is_dropped))
-            st = lsm_flush_wait(f->tree);
-        if (st == ODB_CANCELLED && atomic_load(&f->is_dropped))
-            st = ODB_OK; /* under our hands */
-    }
+    for (struct cf *f = NULL; st == ODB_OK && (f = cf_next(s, NULL, f)) != NULL;)
+        st = cf_unless_dropped(f, lsm_flush_wait(f->tree));
     if (st == ODB_OK)
         st = wal_make_room(s->wal, 0);
     if (st == ODB_OK)
@@ -683,7 +684,7 @@ void set_balance_memory(struct cf_set *s)
 
     if (!s->opt.memory_budget)
         return;
-    used = set_memtable_bytes(s);
+    used = set_sizes(s).memtables;
     cache = used < s->opt.memory_budget ? s->opt.memory_budget - (size_t)used : 0;
     if (cache > s->opt.cache_bytes)
         cache = s->opt.cache_bytes;
@@ -781,24 +782,12 @@ odb_status cf_verify(struct cf_set *s,
     struct set_verify v = {
         .s = s, .progress = progress, .arg = arg, .manifest = {.file_no = UINT64_MAX}};
     odb_status st = set_check_fork(s);
-    struct epoch_guard g;
-    uint32_t count;
 
     if (st == ODB_OK && !s->is_readonly && !set_has_failed(s))
         st = cf_sync(s);
     if (st == ODB_OK)
         st = set_verify_files(&v);
-    g = epoch_enter(&s->epoch);
-    count = atomic_load_explicit(&s->table, memory_order_acquire)->count;
-    epoch_leave(g);
-    for (uint32_t i = 0; i < count && st == ODB_OK; i++) {
-        struct cf *f;
-
-        g = epoch_enter(&s->epoch);
-        f = atomic_load_explicit(&s->table, memory_order_acquire)->cf[i];
-        epoch_leave(g);
-        if (atomic_load(&f->is_dropped))
-            continue;
+    for (struct cf *f = NULL; st == ODB_OK && (f = cf_next(s, NULL, f)) != NULL;) {
         v.what = f->name;
         st = lsm_verify(f->tree, set_verify_progress, &v);
     }
@@ -867,5 +856,5 @@ void cf_stats(struct cf_set *s, struct cf_set_stats *out)
         out->oldest_snapshot_age_ms = (os_now_ns(s->os) - s->oldest->taken_ns) / 1000000;
     }
     os_mutex_unlock(&s->snapshot_lock);
-    out->memtable_bytes = set_memtable_bytes(s);
+    out->memtable_bytes = set_sizes(s).memtables;
 }

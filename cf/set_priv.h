@@ -200,6 +200,11 @@ ODB_MUST_CHECK odb_status set_family_create(struct cf_set *s, const char *name,
 /* The least and the greatest flushed_lsn of the families that live. Under manifest_lock, or alone. */
 void set_flushed_bounds(const struct cf_table *t, uint64_t *low, uint64_t *high);
 struct cf *set_family_named(const struct cf_set *s, const char *name);
+/* What the trees of all families hold, in bytes; the dropped ones too, while they still do. */
+struct set_sizes {
+    uint64_t memtables, tables;
+};
+struct set_sizes set_sizes(struct cf_set *s);
 void set_note(struct cf_set *s, const char *fmt, ...) ODB_PRINTF(2, 3);
 /* Let the block cache have what the memtables leave of the memory budget. */
 void set_balance_memory(struct cf_set *s);

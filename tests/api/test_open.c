@@ -1,6 +1,7 @@
 /* Opening a database: options, the readable files, who may open what. */
 #include "tests/api/fixture.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
 
 static char dir[64];
@@ -364,6 +365,68 @@ static void long_work_stops_when_it_is_told_to(void **state)
     assert_ok(odb_close(db));
 }
 
+/* What a progress callback has dropped while a compaction is under way. It may not do so itself: the
+ * compaction holds a lock. */
+struct dropping {
+    odb_db *db;
+    odb_cf *cf[2];
+    odb_status st[2];
+    int calls;
+};
+
+static void *drop_both(void *arg)
+{
+    struct dropping *d = arg;
+
+    for (int i = 0; i < 2; i++)
+        d->st[i] = odb_cf_drop(d->db, d->cf[i]);
+    return NULL;
+}
+
+static bool drop_when_it_is_reached(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+    struct dropping *d = arg;
+    pthread_t thread;
+
+    (void)done;
+    (void)total;
+    if (strcmp(what, "under way") == 0 && d->calls++ == 0) {
+        assert_int_equal(pthread_create(&thread, NULL, drop_both, d), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_ok(d->st[0]);
+        assert_ok(d->st[1]);
+    }
+    return true;
+}
+
+/* A family that is gone is nothing to fail for: the others are compacted all the same. */
+static void a_compaction_of_all_goes_past_families_that_are_dropped(void **state)
+{
+    odb_options o = fixture_options();
+    odb_stats_t s = {.size = sizeof s};
+    struct dropping d = {0};
+    odb_cf *last;
+
+    (void)state;
+    o.no_auto_compact = true;
+    assert_ok(open_with(&o, &d.db));
+    assert_ok(odb_cf_create(d.db, "under way", NULL, &d.cf[0]));
+    assert_ok(odb_cf_create(d.db, "not yet", NULL, &d.cf[1]));
+    assert_ok(odb_cf_create(d.db, "last", NULL, &last));
+    for (int i = 0; i < 3; i++) {
+        put_much(d.db, d.cf[0]);
+        put_much(d.db, d.cf[1]);
+        put_much(d.db, last);
+        assert_ok(odb_flush(d.db, NULL));
+    }
+    assert_ok(odb_compact(d.db, NULL, NULL, drop_when_it_is_reached, &d));
+    assert_true(d.calls > 0);
+    assert_ok(odb_wait_idle(d.db));
+    assert_ok(odb_stats(d.db, last, &s));
+    assert_int_equal(s.level[0].files, 0);
+    assert_ok(odb_close(d.db));
+}
+
 static uint64_t size_between(odb_db *db, const char *from, const char *to)
 {
     odb_range range = {.lower = odb_s(from), .upper = odb_s(to)};
@@ -459,6 +522,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(families_of_the_options_are_made, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_family_may_have_options_of_its_own, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(long_work_stops_when_it_is_told_to, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_compaction_of_all_goes_past_families_that_are_dropped,
+                                        make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(the_size_of_a_range_goes_with_its_keys, make_dir,
                                         remove_dir),
         cmocka_unit_test_setup_teardown(must_exist_and_must_be_new_are_kept, make_dir, remove_dir),
