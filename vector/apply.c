@@ -108,7 +108,7 @@ static void note_newest(struct vec_index *ix, const uint32_t *slot, size_t n)
     uint64_t newest = atomic_load_explicit(&ix->newest, memory_order_relaxed);
 
     for (size_t i = 0; i < n; i++) {
-        uint64_t begin = vec_begin(vec_node(&ix->a, slot[i]));
+        uint64_t begin = vec_begin(&ix->a, slot[i]);
 
         newest = begin > newest ? begin : newest;
     }
@@ -281,7 +281,7 @@ static odb_status put_node(struct vec_index *ix, odb_batch *batch, uint32_t slot
     vec_key(key, VEC_KEY_NODE, slot);
     if (st == ODB_OK)
         st = odb_batch_put(batch, ix->graph, odb_bytes(key, sizeof key), buf_slice(b));
-    if (st != ODB_OK || atomic_load(&vec_node(&ix->a, slot)->end) == 0)
+    if (st != ODB_OK || vec_end(&ix->a, slot) == 0)
         return st;
     /* Put and deleted by one commit, or deleted by hand: nobody else has said so. */
     vec_key(key, VEC_KEY_DEAD, slot);
@@ -350,12 +350,11 @@ static odb_status remove_stored(struct vec_index *ix, odb_batch *batch, bool pen
             if (kind == VEC_KEY_PENDING && !is_linked(ix, slot))
                 continue;
             /* X of a node that is linked, or ended since: it is still dead. */
-            if (kind == VEC_KEY_DEAD && vec_slot_exists(&ix->a, slot) &&
-                atomic_load(&vec_node(&ix->a, slot)->end) && is_linked(ix, slot))
+            if (kind == VEC_KEY_DEAD && vec_slot_exists(&ix->a, slot) && vec_end(&ix->a, slot) &&
+                is_linked(ix, slot))
                 continue;
             if (kind == VEC_KEY_DEAD && vec_slot_exists(&ix->a, slot) && !is_linked(ix, slot) &&
-                vec_begin(vec_node(&ix->a, slot)) != VEC_NEVER &&
-                atomic_load(&vec_node(&ix->a, slot)->end))
+                vec_begin(&ix->a, slot) != VEC_NEVER && vec_end(&ix->a, slot))
                 continue; /* pending and ended: it will be linked, and taken out */
         }
         st = odb_batch_delete(batch, ix->graph, key);
@@ -413,7 +412,7 @@ static void free_slots(struct epoch_item *item)
 
     os_mutex_lock(&ix->slot_lock);
     for (size_t i = 0; i < r->count && !ix->is_loading; i++) {
-        vec_begin_set(vec_node(&ix->a, r->slot[i]), VEC_NEVER);
+        vec_begin_set(&ix->a, r->slot[i], VEC_NEVER);
         vec_name_drop(&ix->a, vec_name_set(&ix->a, r->slot[i], 0));
         err_ignore(vec_list_add(&ix->free, r->slot[i])); /* else a gap until the next open */
     }
@@ -507,7 +506,7 @@ odb_status vec_consolidate(struct vec_index *ix)
 
         if (!is_linked(ix, slot))
             continue;
-        end = atomic_load_explicit(&vec_node(&ix->a, slot)->end, memory_order_acquire);
+        end = vec_end(&ix->a, slot);
         if (end == 0 || end > now)
             continue;
         bits[slot / 64] |= (uint64_t)1 << (slot & 63);

@@ -10,6 +10,7 @@
 #define HUGE_UNIT   ((size_t)2 << 20)
 #define SMALL_PAGE  ((size_t)4 << 10)
 #define NODE_SLOTS  ((size_t)1 << VEC_NODE_BITS)
+#define ENDED_PARTS 32 /* of a chunk of ends: a page each */
 #define LINE        64
 #define LINES_AHEAD 8
 #define ROWS_AHEAD  4 /* rows asked for while as many are compared */
@@ -34,9 +35,9 @@ static size_t link_chunk_bytes(const struct vec_arena *a)
     return round_to(link_row_bytes(&a->space) << VEC_NODE_BITS, PAGE_UNIT);
 }
 
-static size_t node_chunk_bytes(void)
+static size_t moment_chunk_bytes(void)
 {
-    return round_to(sizeof(struct vec_node) << VEC_NODE_BITS, PAGE_UNIT);
+    return round_to(sizeof(vec_moment) << VEC_NODE_BITS, PAGE_UNIT);
 }
 
 static size_t name_chunk_bytes(void)
@@ -52,7 +53,7 @@ static size_t upper_rows_bytes(const struct vec_arena *a, size_t rows)
 static size_t row_stride(const struct vec_space *space)
 {
     size_t bytes = vec_row_bytes(space->form, space->dim);
-    size_t unit = space->form != VEC_I8 && bytes >= 8 * LINE ? LINE : 16;
+    size_t unit = space->form == VEC_I8 ? VEC_I8_HEAD : bytes >= 8 * LINE ? LINE : 16;
 
     return (bytes + unit - 1) / unit * unit;
 }
@@ -66,6 +67,11 @@ static size_t table_len(const struct vec_arena *a, unsigned bits)
 static size_t table_bytes(const struct vec_arena *a, unsigned bits)
 {
     return round_to(table_len(a, bits) * sizeof(struct vec_chunk), PAGE_UNIT);
+}
+
+static size_t ended_bytes(const struct vec_arena *a)
+{
+    return round_to(table_len(a, VEC_NODE_BITS) * sizeof *a->ended, PAGE_UNIT);
 }
 
 static size_t heap_table_bytes(void)
@@ -96,13 +102,15 @@ odb_status vec_arena_init(struct vec_arena *a, const struct vec_space *space,
     a->heap.next = 1;
     a->codes = mem_pages_reserve(table_bytes(a, a->code_bits));
     a->links = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
-    a->nodes = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
+    a->begun = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
+    a->ends = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
+    a->ended = mem_pages_reserve(ended_bytes(a));
     a->names = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
     a->upper = mem_pages_reserve(table_bytes(a, VEC_NODE_BITS));
     a->heap.block = mem_pages_reserve(heap_table_bytes());
     a->row_lock = mem_array(VEC_ROW_LOCKS, sizeof *a->row_lock);
-    if (!a->codes || !a->links || !a->nodes || !a->names || !a->upper || !a->heap.block ||
-        !a->row_lock) {
+    if (!a->codes || !a->links || !a->begun || !a->ends || !a->ended || !a->names || !a->upper ||
+        !a->heap.block || !a->row_lock) {
         mem_free(a->row_lock);
         a->row_lock = NULL;
         vec_arena_release(a);
@@ -132,7 +140,9 @@ void vec_arena_release(struct vec_arena *a)
 {
     size_t count = table_len(a, VEC_NODE_BITS), size = table_bytes(a, VEC_NODE_BITS);
 
-    free_table(a->nodes, count, node_chunk_bytes(), size);
+    free_table(a->begun, count, moment_chunk_bytes(), size);
+    free_table(a->ends, count, moment_chunk_bytes(), size);
+    mem_pages_free(a->ended, ended_bytes(a));
     free_table(a->names, count, name_chunk_bytes(), size);
     free_table(a->links, count, link_chunk_bytes(a), size);
     free_table(a->codes, table_len(a, a->code_bits), code_chunk_bytes(a),
@@ -216,15 +226,17 @@ odb_status vec_arena_grow(struct vec_arena *a, uint32_t slot)
     if (!chunk_of(a->codes, slot >> a->code_bits))
         st = grow_table(a, a->codes, slot >> a->code_bits, (size_t)1 << a->code_bits,
                         code_chunk_bytes(a));
-    if (st != ODB_OK || chunk_of(a->nodes, chunk))
+    if (st != ODB_OK || chunk_of(a->begun, chunk))
         return st;
     st = grow_table(a, a->links, chunk, NODE_SLOTS, link_chunk_bytes(a));
     if (st == ODB_OK)
         st = grow_table(a, a->names, chunk, NODE_SLOTS, name_chunk_bytes());
     if (st == ODB_OK)
         st = grow_upper(a, chunk);
+    if (st == ODB_OK)
+        st = grow_table(a, a->ends, chunk, NODE_SLOTS, moment_chunk_bytes());
     if (st == ODB_OK) /* last: whoever finds it finds the others */
-        st = grow_table(a, a->nodes, chunk, NODE_SLOTS, node_chunk_bytes());
+        st = grow_table(a, a->begun, chunk, NODE_SLOTS, moment_chunk_bytes());
     return st;
 }
 
@@ -279,13 +291,14 @@ uint64_t vec_arena_bytes(const struct vec_arena *a)
     sum += touched_bytes(a->codes, a->code_bits, a->stride, code_chunk_bytes(a), slots);
     sum += touched_bytes(a->links, VEC_NODE_BITS, link_row_bytes(&a->space), link_chunk_bytes(a),
                          slots);
-    sum +=
-        touched_bytes(a->nodes, VEC_NODE_BITS, sizeof(struct vec_node), node_chunk_bytes(), slots);
+    sum += touched_bytes(a->begun, VEC_NODE_BITS, sizeof(vec_moment), moment_chunk_bytes(), slots);
     sum += touched_bytes(a->names, VEC_NODE_BITS, sizeof(vec_link), name_chunk_bytes(), slots);
     for (size_t i = 0; i <= slots >> VEC_NODE_BITS; i++) {
         const struct vec_upper *u = chunk_of(a->upper, i);
         size_t here = (size_t)slots - (i << VEC_NODE_BITS);
 
+        sum += vec_bits_set(atomic_load_explicit(&a->ended[i].v, memory_order_relaxed)) *
+               (moment_chunk_bytes() / ENDED_PARTS);
         if (!u)
             continue;
         sum += sizeof *u + (u->rank[NODE_SLOTS / 64 - 1] + 65) * sizeof *u->first;
@@ -298,7 +311,7 @@ uint64_t vec_arena_bytes(const struct vec_arena *a)
 
 uint64_t vec_arena_estimate(const struct vec_space *space, uint64_t count, size_t id_len)
 {
-    uint64_t each = row_stride(space) + link_row_bytes(space) + sizeof(struct vec_node) +
+    uint64_t each = row_stride(space) + link_row_bytes(space) + sizeof(vec_moment) +
                     sizeof(vec_link) + round_to(sizeof(struct vec_id) + id_len, VEC_NAME_UNIT);
 
     each += (1 + (uint64_t)space->m) * sizeof(vec_link) / (space->m - 1) +
@@ -385,6 +398,18 @@ uint32_t vec_name_set(struct vec_arena *a, uint32_t slot, uint32_t ref)
     vec_link *chunk = chunk_of(a->names, slot >> VEC_NODE_BITS);
 
     return atomic_exchange_explicit(&chunk[slot & (NODE_SLOTS - 1)].v, ref, memory_order_acq_rel);
+}
+
+/* Whoever sees the bit sees the end; who reads at that moment or later has been told of it since. */
+void vec_end_set(struct vec_arena *a, uint32_t slot, uint64_t end)
+{
+    vec_link *ended = &a->ended[slot >> VEC_NODE_BITS];
+    uint32_t part = 1u << (slot % NODE_SLOTS / (NODE_SLOTS / ENDED_PARTS));
+
+    if (!(atomic_load_explicit(&ended->v, memory_order_relaxed) & part))
+        atomic_fetch_or_explicit(&ended->v, part, memory_order_relaxed);
+    atomic_store_explicit(&vec_moment_in(a->ends, slot)->v, end, memory_order_release);
+    atomic_fetch_or_explicit(&vec_moment_in(a->begun, slot)->v, VEC_ENDED, memory_order_release);
 }
 
 /* One in m slots stands on level 1 too, one of m of those on level 2, and so on. Integers only: the

@@ -3,7 +3,8 @@
  *     slot (node id)      0        1        2        3     ...
  *     codes  [chunks]   | row    | row    | row    | row  |      what distances are computed from
  *     links  [chunks]   | n,ids  | n,ids  | n,ids  | n,ids|      level 0: 2M words, two cache lines for M 16
- *     nodes  [chunks]   | begin,end | ...                        who may see it
+ *     begun  [chunks]   | begin| begin| begin| begin|     who may see it, from its first moment
+ *     ends   [chunks]   |      | end  |      |      |     to the last, for the few that have ended
  *     names  [chunks]   | ref    | ref    | ref    | ref  |      where its id lies in the heap of names
  *     upper  [chunks]   | who stands above | rows of 1+M words | for the one in M that does
  *
@@ -14,7 +15,8 @@
  * it is made.
  *
  * 1. A node is seen at moment S when begin <= S and not end <= S; begin is VEC_NEVER while a slot is
- *    free or reserved. What lies in memory is begin + 1, so that untouched memory says VEC_NEVER.
+ *    free or reserved. What lies in memory is begin + 1, so that untouched memory says VEC_NEVER. Its top
+ *    bit says that there is an end: where no node of a page has one, nobody touches that page of ends.
  * 2. A row of links holds slots whose codes are complete: ids are stored with release and loaded
  *    with acquire. A reader that meets a row being rewritten sees some old and some new ids.
  * 3. A slot is used again only when no row names it and every reader of the time has left.
@@ -37,7 +39,7 @@
 #define VEC_LEVEL_MAX 15
 #define VEC_M_MIN     4
 #define VEC_M_MAX     64
-#define VEC_NODE_BITS 14 /* slots of a chunk of links, nodes, names and upper rows */
+#define VEC_NODE_BITS 14 /* slots of a chunk of all but codes */
 #define VEC_ROW_LOCKS 256
 
 enum vec_metric { VEC_L2 = 0, VEC_COSINE = 1, VEC_DOT = 2 };
@@ -67,10 +69,9 @@ struct vec_chunk {
     _Atomic(void *) p; /* release once it is filled in */
 };
 
-struct vec_node {
-    _Atomic uint64_t begun; /* begin + 1, see (1); release */
-    _Atomic uint64_t end;   /* 0: lives; release */
-};
+typedef struct vec_moment {
+    _Atomic uint64_t v;
+} vec_moment;
 
 /* The upper rows of one chunk, in the order of their slots. */
 struct vec_upper {
@@ -96,11 +97,12 @@ struct vec_names {
 struct vec_arena {
     struct vec_space space; /* fixed */
     const struct vec_kernel *kernel;
-    vec_dist_fn *dist;                                       /* of the kernel, by metric and form */
-    size_t stride;                                           /* bytes from row to row */
-    unsigned code_bits;                                      /* slots of a chunk of codes */
-    uint32_t slots_max;                                      /* fixed */
-    struct vec_chunk *codes, *links, *nodes, *names, *upper; /* tables, NULL: no chunk */
+    vec_dist_fn *dist;  /* of the kernel, by metric and form */
+    size_t stride;      /* bytes from row to row */
+    unsigned code_bits; /* slots of a chunk of codes */
+    uint32_t slots_max; /* fixed */
+    struct vec_chunk *codes, *links, *begun, *ends, *names, *upper; /* tables, NULL: no chunk */
+    vec_link *ended; /* by chunk: a bit for each of its 32 parts that has an end */
     struct vec_names heap;
     uint32_t expected; /* chunks below this many slots are taken to become full; loading says so */
     _Atomic uint32_t slot_count;         /* slots ever handed out; release */
@@ -132,6 +134,9 @@ void vec_name_drop(struct vec_arena *a, uint32_t ref);
 /* What the slot is called from now on: `ref`, 0 for nothing. Returns what it was called. */
 uint32_t vec_name_set(struct vec_arena *a, uint32_t slot, uint32_t ref);
 
+/* A node that has begun ends here, or rather here. Under the reserve lock. */
+void vec_end_set(struct vec_arena *a, uint32_t slot, uint64_t end);
+
 unsigned vec_level_of(const struct vec_space *space, uint32_t slot);
 
 static inline void *vec_row(const struct vec_arena *a, uint32_t slot)
@@ -141,22 +146,40 @@ static inline void *vec_row(const struct vec_arena *a, uint32_t slot)
     return chunk + (slot & (((uint32_t)1 << a->code_bits) - 1)) * a->stride;
 }
 
-static inline struct vec_node *vec_node(const struct vec_arena *a, uint32_t slot)
+#define VEC_ENDED ((uint64_t)1 << 63) /* of what lies in `begun` */
+
+static inline vec_moment *vec_moment_in(const struct vec_chunk *table, uint32_t slot)
 {
-    struct vec_node *chunk =
-        atomic_load_explicit(&a->nodes[slot >> VEC_NODE_BITS].p, memory_order_acquire);
+    vec_moment *chunk = atomic_load_explicit(&table[slot >> VEC_NODE_BITS].p, memory_order_acquire);
 
     return chunk + (slot & (((uint32_t)1 << VEC_NODE_BITS) - 1));
 }
 
-static inline uint64_t vec_begin(const struct vec_node *n)
+static inline uint64_t vec_begin(const struct vec_arena *a, uint32_t slot)
 {
-    return atomic_load_explicit(&n->begun, memory_order_acquire) - 1;
+    uint64_t begun = atomic_load_explicit(&vec_moment_in(a->begun, slot)->v, memory_order_acquire);
+
+    return (begun & ~VEC_ENDED) - 1;
 }
 
-static inline void vec_begin_set(struct vec_node *n, uint64_t begin)
+/* Begins, and has no end. */
+static inline void vec_begin_set(struct vec_arena *a, uint32_t slot, uint64_t begin)
 {
-    atomic_store_explicit(&n->begun, begin + 1, memory_order_release);
+    atomic_store_explicit(&vec_moment_in(a->begun, slot)->v, begin + 1, memory_order_release);
+}
+
+static inline uint64_t vec_end_of(const struct vec_arena *a, uint32_t slot, uint64_t begun)
+{
+    return ODB_LIKELY(!(begun & VEC_ENDED))
+               ? 0
+               : atomic_load_explicit(&vec_moment_in(a->ends, slot)->v, memory_order_acquire);
+}
+
+/* 0: it lives. */
+static inline uint64_t vec_end(const struct vec_arena *a, uint32_t slot)
+{
+    return vec_end_of(
+        a, slot, atomic_load_explicit(&vec_moment_in(a->begun, slot)->v, memory_order_acquire));
 }
 
 /* NULL: the slot has no name. */
@@ -178,7 +201,7 @@ static inline const struct vec_id *vec_name(const struct vec_arena *a, uint32_t 
 static inline bool vec_slot_exists(const struct vec_arena *a, uint32_t slot)
 {
     return slot < atomic_load_explicit(&a->slot_count, memory_order_acquire) &&
-           atomic_load_explicit(&a->nodes[slot >> VEC_NODE_BITS].p, memory_order_acquire) &&
+           atomic_load_explicit(&a->begun[slot >> VEC_NODE_BITS].p, memory_order_acquire) &&
            atomic_load_explicit(&a->codes[slot >> a->code_bits].p, memory_order_acquire);
 }
 
@@ -231,11 +254,12 @@ static inline struct os_mutex *vec_row_lock(const struct vec_arena *a, uint32_t 
     return &a->row_lock[slot % VEC_ROW_LOCKS];
 }
 
-static inline bool vec_node_visible(const struct vec_node *n, uint64_t moment)
+static inline bool vec_visible(const struct vec_arena *a, uint32_t slot, uint64_t moment)
 {
-    uint64_t end = atomic_load_explicit(&n->end, memory_order_acquire);
+    uint64_t begun = atomic_load_explicit(&vec_moment_in(a->begun, slot)->v, memory_order_acquire);
+    uint64_t end = vec_end_of(a, slot, begun);
 
-    return vec_begin(n) <= moment && (end == 0 || end > moment);
+    return (begun & ~VEC_ENDED) - 1 <= moment && (end == 0 || end > moment);
 }
 
 /* out[i] = how far slots[i] is from `q`, smaller is nearer: squared for L2, 1 - cosine, or minus the

@@ -621,7 +621,7 @@ static bool shows_the_living(void *arg, uint32_t slot)
 {
     const struct vec_arena *a = arg;
 
-    return atomic_load_explicit(&vec_node(a, slot)->end, memory_order_relaxed) == 0;
+    return vec_end(a, slot) == 0;
 }
 
 /* Raise the entry point to `slot` if it stands higher. */

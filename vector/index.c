@@ -110,7 +110,8 @@ static size_t find_in_map(const struct vec_index *ix, const struct id_key *key, 
 
 odb_status vec_map_reserve(struct vec_index *ix, size_t count)
 {
-    size_t cap = count + count / 2 + 256, old_cap = ix->map_cap;
+    /* The first table is for those that are stored; afterwards it grows by nearly a third. */
+    size_t cap = count + count / (ix->map_cap ? 2 : 4) + 256, old_cap = ix->map_cap;
     uint32_t *old = ix->map, *map;
     uint8_t *old_tag = ix->map_tag, *tag;
 
@@ -326,7 +327,7 @@ static void end_node(struct seen *s, uint32_t slot)
 
     if (slot == VEC_NONE)
         return;
-    atomic_store_explicit(&vec_node(&ix->a, slot)->end, s->sequence, memory_order_release);
+    vec_end_set(&ix->a, slot, s->sequence);
     atomic_fetch_sub_explicit(&ix->live, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&ix->dead, 1, memory_order_relaxed);
 }
@@ -351,7 +352,6 @@ static void see_vector(struct seen *s, const odb_op *op)
 {
     struct vec_index *ix = s->ix;
     struct vec_data d;
-    struct vec_node *n;
     odb_slice id;
     uint64_t begin;
 
@@ -360,9 +360,8 @@ static void see_vector(struct seen *s, const odb_op *op)
         s->is_foreign = true;
         return;
     }
-    n = vec_node(&ix->a, d.nid);
     id = name_of_slot(ix, d.nid);
-    begin = vec_begin(n);
+    begin = vec_begin(&ix->a, d.nid);
     if (!id.data || !odb_slice_equal(id, op->key) || (begin != VEC_NEVER && begin != s->sequence) ||
         !encode_row(ix, &d)) {
         s->is_foreign = true; /* or memory ran out: not known either */
@@ -371,8 +370,7 @@ static void see_vector(struct seen *s, const odb_op *op)
     if (begin == s->sequence)
         return; /* put twice by one transaction: the later one counts */
     end_node(s, vec_map_put(ix, d.nid));
-    atomic_store_explicit(&n->end, 0, memory_order_relaxed);
-    vec_begin_set(n, s->sequence);
+    vec_begin_set(&ix->a, d.nid, s->sequence);
     assert(ix->pending.len < ix->pending.cap);
     ix->pending.slot[ix->pending.len++] = d.nid;
     ix->reserved--;

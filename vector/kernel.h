@@ -4,9 +4,9 @@
  *
  *     F32   dim floats
  *     F16   dim halves (IEEE 754 binary16)
- *     I8    | scale f32 | norm2 f32 | error f32 | 0 |  dim signed bytes in -127..127
- *           x[i] is about scale * code[i]; norm2 is the squared length of that approximation and
- *           error its distance from x
+ *     I8    | scale, 3 bytes of an f32, and how exact, 1 | norm2 f32 |  dim signed bytes in -127..127
+ *           x[i] is about scale * code[i]; norm2 is the squared length of that approximation; how exact
+ *           it is says how far from x it may be (vec_i8_error)
  *
  * A kernel compares one query with several rows at once: rows come from all over memory, and the
  * more of them are asked for together, the more of the waiting overlaps. A query has the form of a
@@ -25,7 +25,7 @@
 
 enum vec_form { VEC_F32 = 0, VEC_F16 = 1, VEC_I8 = 2, VEC_FORMS = 3 };
 
-#define VEC_I8_HEAD 16 /* bytes before the codes of an I8 row */
+#define VEC_I8_HEAD 8 /* bytes before the codes of an I8 row */
 
 /* out[i] = distance of rows[i] from q, for i below n. Rows and q need no alignment beyond that of
  * their elements. */
@@ -80,16 +80,47 @@ uint16_t vec_half_from_float(float f); /* to nearest, ties to even; too large be
 /* ---- what the I8 kernels share ---- */
 
 struct vec_i8_head {
-    float scale, norm2, error, zero;
+    float scale, norm2;
 };
+
+#define VEC_I8_EXACT 0xffu /* of the word that is the scale otherwise */
 
 static inline struct vec_i8_head vec_i8_head(const void *row)
 {
     struct vec_i8_head h;
+    uint32_t word;
 
-    memcpy(&h, row, sizeof h);
+    memcpy(&word, row, sizeof word);
+    word &= ~VEC_I8_EXACT;
+    memcpy(&h.scale, &word, sizeof word);
+    memcpy(&h.norm2, (const uint8_t *)row + sizeof word, sizeof h.norm2);
     return h;
 }
+
+/* How exact a row is: its distance from what it was made of as a multiple of the scale; 0 is none, others
+ * are 2^-8 and above in steps of a sixteenth of a power of two, rounded up. Codes that are rounded are off
+ * by half a scale, so the multiple stays below half the root of the longest dimension, 128. */
+#define VEC_EXACT_LEAST 0x3b800000u /* 2^-8 */
+#define VEC_EXACT_SHIFT 19
+
+static inline float vec_i8_error(const void *row)
+{
+    uint32_t word, exact;
+    float times;
+
+    memcpy(&word, row, sizeof word);
+    exact = word & VEC_I8_EXACT;
+    word = exact ? VEC_EXACT_LEAST + ((exact - 1) << VEC_EXACT_SHIFT) : 0;
+    memcpy(&times, &word, sizeof word);
+    return times * vec_i8_head(row).scale;
+}
+
+/* The scale of a row whose largest number is `top`: a little more than a 127th, as its last byte is lent. */
+float vec_i8_scale(float top);
+/* What the numbers are multiplied by to become codes. */
+float vec_i8_inverse(float scale, float factor);
+/* Write the head of a row, `off` its distance from what it was made of and `sum` that of its squared codes. */
+void vec_i8_head_put(void *row, float scale, float top, int32_t sum, double off);
 
 static inline const int8_t *vec_i8_codes(const void *row)
 {

@@ -270,10 +270,9 @@ AVX2 static inline void avx2_encode_8(struct avx2_codes *to, __m256 x, float fac
 AVX2 void vec_encode_i8_avx2(const float *x, float factor, size_t dim, void *row)
 {
     int8_t *codes = (int8_t *)row + VEC_I8_HEAD;
-    struct vec_i8_head head = {0, 0, 0, 0};
     struct avx2_codes sums = {_mm256_setzero_si256(), _mm256_setzero_pd(), _mm256_setzero_pd()};
     __m256 top = _mm256_setzero_ps();
-    float tail[8] = {0}, inverse;
+    float tail[8] = {0}, highest, scale, inverse;
     double error[VEC_ERROR_LANES];
     size_t whole = dim & ~(size_t)7;
     int8_t last[8];
@@ -287,21 +286,18 @@ AVX2 void vec_encode_i8_avx2(const float *x, float factor, size_t dim, void *row
     top = _mm256_max_ps(
         top, _mm256_andnot_ps(_mm256_set1_ps(-0.0f),
                               _mm256_mul_ps(_mm256_loadu_ps(tail), _mm256_set1_ps(factor))));
-    head.scale = avx2_top(top) / 127.0f;
-    inverse = head.scale > 0 ? factor / head.scale : 0;
-    if (!(inverse < INFINITY && inverse > -INFINITY)) /* so small that its inverse is none */
-        inverse = 0;
+    highest = avx2_top(top);
+    scale = vec_i8_scale(highest);
+    inverse = vec_i8_inverse(scale, factor);
     for (size_t i = 0; i < whole; i += 8)
-        avx2_encode_8(&sums, _mm256_loadu_ps(x + i), factor, inverse, head.scale, codes + i);
+        avx2_encode_8(&sums, _mm256_loadu_ps(x + i), factor, inverse, scale, codes + i);
     if (dim > whole) {
-        avx2_encode_8(&sums, _mm256_loadu_ps(tail), factor, inverse, head.scale, last);
+        avx2_encode_8(&sums, _mm256_loadu_ps(tail), factor, inverse, scale, last);
         memcpy(codes + whole, last, dim - whole);
     }
     _mm256_storeu_pd(error, sums.error_a);
     _mm256_storeu_pd(error + 4, sums.error_b);
-    head.norm2 = head.scale * head.scale * (float)avx2_sum_int(sums.sum);
-    head.error = (float)sqrt(vec_error_sum(error));
-    memcpy(row, &head, sizeof head);
+    vec_i8_head_put(row, scale, highest, avx2_sum_int(sums.sum), sqrt(vec_error_sum(error)));
 }
 
 AVX2 static void avx2_encode_f16(const float *x, float factor, size_t dim, void *row)

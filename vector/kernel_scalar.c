@@ -188,11 +188,47 @@ size_t vec_query_bytes(enum vec_form form, size_t dim)
     return vec_row_bytes(form == VEC_F16 ? VEC_F32 : form, dim);
 }
 
+float vec_i8_scale(float top)
+{
+    float scale = top / 127.0f;
+    uint32_t word;
+
+    memcpy(&word, &scale, sizeof word);
+    word = (word + VEC_I8_EXACT) & ~VEC_I8_EXACT;
+    memcpy(&scale, &word, sizeof word);
+    return scale;
+}
+
+float vec_i8_inverse(float scale, float factor)
+{
+    float inverse = scale > 0 ? factor / scale : 0;
+
+    return fabsf(inverse) < INFINITY ? inverse : 0; /* so small that it has none: all codes are 0 */
+}
+
+void vec_i8_head_put(void *row, float scale, float top, int32_t sum, double off)
+{
+    struct vec_i8_head head = {scale, scale * scale * (float)sum};
+    float times;
+    uint32_t word, exact = 0;
+
+    if (sum == 0) /* then any scale is right: one that `off` is no large multiple of */
+        head.scale = vec_i8_scale(254 * top);
+    if (off > 0 && head.scale > 0) {
+        times = nextafterf((float)(off / (double)head.scale), INFINITY);
+        memcpy(&word, &times, sizeof word);
+        exact = word <= VEC_EXACT_LEAST ? 1 : 2 + ((word - VEC_EXACT_LEAST - 1) >> VEC_EXACT_SHIFT);
+    }
+    memcpy(&word, &head.scale, sizeof word);
+    word |= exact < VEC_I8_EXACT ? exact : VEC_I8_EXACT;
+    memcpy(row, &word, sizeof word);
+    memcpy((uint8_t *)row + sizeof word, &head.norm2, sizeof head.norm2);
+}
+
 void vec_encode_i8(const float *x, float factor, size_t dim, void *row)
 {
     int8_t *codes = (int8_t *)row + VEC_I8_HEAD;
-    struct vec_i8_head head = {0, 0, 0, 0};
-    float top = 0, inverse;
+    float top = 0, scale, inverse;
     double error[VEC_ERROR_LANES] = {0}; /* as wide kernels add them up */
     int32_t sum = 0;
 
@@ -201,10 +237,8 @@ void vec_encode_i8(const float *x, float factor, size_t dim, void *row)
 
         top = a > top ? a : top;
     }
-    head.scale = top / 127.0f;
-    inverse = head.scale > 0 ? factor / head.scale : 0;
-    if (!(fabsf(inverse) < INFINITY)) /* so small that its inverse is none: all codes are 0 */
-        inverse = 0;
+    scale = vec_i8_scale(top);
+    inverse = vec_i8_inverse(scale, factor);
     for (size_t i = 0; i < dim; i++) {
         float v = x[i] * inverse;
         int32_t c = (int32_t)(v < 0 ? v - 0.5f : v + 0.5f);
@@ -213,12 +247,10 @@ void vec_encode_i8(const float *x, float factor, size_t dim, void *row)
         c = c > 127 ? 127 : c < -127 ? -127 : c;
         codes[i] = (int8_t)c;
         sum += c * c;
-        off = x[i] * factor - head.scale * (float)c;
+        off = x[i] * factor - scale * (float)c;
         error[i % VEC_ERROR_LANES] += (double)off * (double)off;
     }
-    head.norm2 = head.scale * head.scale * (float)sum;
-    head.error = (float)sqrt(vec_error_sum(error));
-    memcpy(row, &head, sizeof head);
+    vec_i8_head_put(row, scale, top, sum, sqrt(vec_error_sum(error)));
 }
 
 void vec_encode_f32(const float *x, float factor, size_t dim, void *row)
@@ -269,7 +301,7 @@ float vec_row_error(enum vec_form form, const void *row, size_t dim)
     if (form == VEC_F32)
         return 0;
     if (form == VEC_I8)
-        return vec_i8_head(row).error;
+        return vec_i8_error(row);
     for (size_t i = 0; i < dim; i++) { /* half a unit in the last of 11 digits, or of 2^-24 */
         double e = fabs((double)vec_half_to_float(half[i])) / 2048 + 3e-8;
 

@@ -136,7 +136,7 @@ static odb_status load_locked(struct loading *l, odb_slice id, odb_slice row)
     vec_data_floats(&d, l->floats);
     ix->a.kernel->encode[ix->a.space.form](l->floats, vec_factor(ix, d.norm), d.dim,
                                            vec_row(&ix->a, d.nid));
-    vec_begin_set(vec_node(&ix->a, d.nid), 0);
+    vec_begin_set(&ix->a, d.nid, 0);
     atomic_fetch_add_explicit(&ix->live, 1, memory_order_relaxed);
     return ODB_OK;
 }

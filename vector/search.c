@@ -92,8 +92,7 @@ static odb_slice id_of(const struct vec_index *ix, uint32_t slot)
 
 static bool is_visible(const struct job *j, uint32_t slot)
 {
-    return (j->all_visible || vec_node_visible(vec_node(&j->ix->a, slot), j->moment)) &&
-           !is_masked(j, slot);
+    return (j->all_visible || vec_visible(&j->ix->a, slot, j->moment)) && !is_masked(j, slot);
 }
 
 static bool job_shows(void *arg, uint32_t slot)
@@ -397,7 +396,7 @@ static size_t scan_codes(struct job *j, const void *query, struct vec_cand *out,
                     slot = slots - 1;
                 continue;
             }
-            if (!vec_node_visible(vec_node(a, slot), j->moment) || is_masked(j, slot))
+            if (!vec_visible(a, slot, j->moment) || is_masked(j, slot))
                 continue;
             group[some++] = slot;
         }
@@ -412,10 +411,11 @@ static size_t scan_codes(struct job *j, const void *query, struct vec_cand *out,
             for (size_t i = 0; i < some; i++) {
                 out[n++] = (struct vec_cand){dist[i], group[i]};
                 if (a->space.form == VEC_I8) {
-                    struct vec_i8_head head = vec_i8_head(vec_row(a, group[i]));
+                    float off = vec_i8_error(vec_row(a, group[i])),
+                          length = norm_of_row(j, group[i]);
 
-                    *error = head.error > *error ? head.error : *error;
-                    *norm = norm_of_row(j, group[i]) > *norm ? norm_of_row(j, group[i]) : *norm;
+                    *error = off > *error ? off : *error;
+                    *norm = length > *norm ? length : *norm;
                 }
             }
             some = 0;
@@ -485,8 +485,7 @@ static uint32_t sample_passing(struct job *j)
     for (uint32_t i = 0; slots && i < 4 * SAMPLE && seen < SAMPLE && !is_over(j, 0); i++) {
         uint32_t slot = (uint32_t)(((uint64_t)i * 2654435761u + 12345) % slots);
 
-        if (!vec_slot_exists(&j->ix->a, slot) ||
-            !vec_node_visible(vec_node(&j->ix->a, slot), j->moment))
+        if (!vec_slot_exists(&j->ix->a, slot) || !vec_visible(&j->ix->a, slot, j->moment))
             continue;
         seen++;
         pass += id_passes(j, id_of(j->ix, slot));
@@ -543,10 +542,8 @@ static odb_status search_graph(struct job *j, const void *query, struct vec_scra
         if ((s->pool[i].slot & VEC_CAND_HIDDEN) || !is_visible(j, slot))
             continue; /* the latter: linked since the walk began */
         if (j->ix->a.space.form == VEC_I8) {
-            struct vec_i8_head head = vec_i8_head(vec_row(&j->ix->a, slot));
-
-            error = head.error;
-            norm = sqrtf(head.norm2);
+            error = vec_i8_error(vec_row(&j->ix->a, slot));
+            norm = norm_of_row(j, slot);
         } else if (j->ix->a.space.form == VEC_F16) {
             halves_bound(j, s->pool[i].dist, &error, &norm);
         }

@@ -30,7 +30,7 @@ static odb_status look_before(struct vec_index *ix, odb_txn *t, odb_slice id, st
     if (vec_data_node(odb_bytes(v.data, v.size), &nid) && vec_slot_exists(&ix->a, nid)) {
         out->is_there = true;
         out->slot = nid;
-        out->is_own = vec_begin(vec_node(&ix->a, nid)) == VEC_NEVER;
+        out->is_own = vec_begin(&ix->a, nid) == VEC_NEVER;
     }
     odb_value_release(&v);
     return ODB_OK;

@@ -61,8 +61,7 @@ static uint32_t graph_place(struct graph *g, uint32_t slot, struct data *d)
     assert_int_equal(vec_arena_grow(&g->a, slot), ODB_OK);
     data_next(d, g->x + (size_t)slot * DIM);
     vec_row_encode(g->a.space.form, g->x + (size_t)slot * DIM, 1, DIM, vec_row(&g->a, slot));
-    atomic_store(&vec_node(&g->a, slot)->end, 0);
-    vec_begin_set(vec_node(&g->a, slot), 1);
+    vec_begin_set(&g->a, slot, 1);
     if (slot >= g->count)
         g->count = slot + 1;
     atomic_store(&g->a.slot_count, g->count);
@@ -80,7 +79,7 @@ static bool shows_linked(void *arg, uint32_t slot)
 {
     struct graph *g = arg;
 
-    return atomic_load(&vec_node(&g->a, slot)->end) == 0;
+    return vec_end(&g->a, slot) == 0;
 }
 
 /* How many of the true nearest the graph finds, of `queries` new vectors. */
@@ -263,7 +262,7 @@ static void churn_costs_no_recall(void **state)
         do
             old = rnd_below(&r, g.count);
         while (!vec_bit(g.linked, old) || vec_bit(g.gone, old));
-        atomic_store(&vec_node(&g.a, old)->end, 2);
+        vec_end_set(&g.a, old, 2);
         set(g.gone, old);
         dead++;
         if (spare_len == 0) {
@@ -318,7 +317,7 @@ static void removing_nearly_all_keeps_the_rest_together(void **state)
             graph_link(&g, graph_place(&g, slot, d));
         for (uint32_t slot = 0; slot < n; slot++)
             if (rnd_below(&r, 20)) {
-                atomic_store(&vec_node(&g.a, slot)->end, 2);
+                vec_end_set(&g.a, slot, 2);
                 set(g.gone, slot);
             }
         consolidate(&g);
@@ -457,7 +456,7 @@ static void hidden_nodes_do_not_shrink_results(void **state)
         graph_link(&g, graph_place(&g, slot, d));
     for (uint32_t slot = 0; slot < 2000; slot++)
         if (rnd_below(&r, 10) < 7)
-            atomic_store(&vec_node(&g.a, slot)->end, 2);
+            vec_end_set(&g.a, slot, 2);
     for (int i = 0; i < 50; i++) {
         float q[DIM];
 
