@@ -7,6 +7,9 @@
  *
  * Strict: an unknown or doubled member, a missing key, text behind the object, a control character
  * or a lone surrogate is an error with its column, not a guess.
+ *
+ * Not that of records/json.c, which is another thing (any document, into a tree of nodes, names checked at the
+ * end) and out of reach: a program sees the installed headers, and this one builds without records, too.
  */
 #include "tool.h"
 
