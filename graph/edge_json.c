@@ -5,27 +5,9 @@
 
 #include "base/alloc.h"
 #include "graph/edge.h"
-#include "records/number.h"
 #include "records/prop_json.h"
 
 /* ---- writing ---- */
-
-/* A float in as few digits as lead back to it. */
-static odb_status add_weight(struct buf *b, float v)
-{
-    char text[NUMBER_TEXT_MAX];
-    double best = (double)v;
-
-    for (double scale = 1; fabs((double)v) < 1e6 && scale <= 1e9; scale *= 10) {
-        double near = round((double)v * scale) / scale;
-
-        if ((float)near == v) {
-            best = near;
-            break;
-        }
-    }
-    return buf_append(b, text, number_write(text, best));
-}
 
 static odb_status edge_write(struct buf *b, const odb_edge *e)
 {
@@ -48,7 +30,7 @@ static odb_status edge_write(struct buf *b, const odb_edge *e)
     if (st == ODB_OK)
         st = json_add_raw(b, ",\"weight\":");
     if (st == ODB_OK)
-        st = add_weight(b, e->weight);
+        st = json_add_f32(b, e->weight);
     if (st == ODB_OK)
         st = json_add_raw(b, ",\"time\":");
     if (st == ODB_OK)
@@ -67,13 +49,7 @@ odb_status odb_edge_to_json(const odb_edge *e, char *buf, size_t cap, size_t *le
         return err_set(ODB_INVALID, "the edge, the room or the place for the length is NULL");
     st = isfinite(e->weight) ? edge_write(&b, e)
                              : err_set(ODB_INVALID, "the weight of an edge must be a number");
-    if (st == ODB_OK) {
-        *len = b.len;
-        if (cap)
-            memcpy(buf, b.p, b.len < cap ? b.len : cap);
-    }
-    buf_release(&b);
-    return st;
+    return json_hand_out(&b, st, buf, cap, len);
 }
 
 /* ---- reading ---- */
@@ -107,8 +83,9 @@ static bool take_edge_name(struct edge_reader *r, const struct json_node *n, con
     return true;
 }
 
-static odb_status edge_member(struct edge_reader *r, const struct json_node *n)
+static odb_status edge_member(void *arg, const struct json_node *n)
 {
+    struct edge_reader *r = arg;
     odb_edge *e = &r->edge;
     odb_status st = ODB_OK;
 
@@ -133,22 +110,6 @@ static odb_status edge_member(struct edge_reader *r, const struct json_node *n)
     return prop_json_fault(&r->in, n, "a member that an edge does not have");
 }
 
-static odb_status edge_read(struct edge_reader *r)
-{
-    const struct json_node *root = r->in.doc.node, *n = json_first(root);
-    odb_status st = buf_reserve(&r->in.bytes, r->in.doc.text.size + 1);
-
-    if (st != ODB_OK)
-        return st;
-    if (root->type != JSON_OBJECT)
-        return prop_json_fault(&r->in, root, "not an object");
-    for (uint32_t i = 0; st == ODB_OK && i < root->count; i++, n = json_next(&r->in.doc, n))
-        st = edge_member(r, n);
-    if (st == ODB_OK && !(r->has_from && r->has_rel && r->has_to))
-        st = prop_json_fault(&r->in, root, "an edge needs from, rel and to");
-    return st;
-}
-
 odb_status odb_link_json(odb_db *db, odb_txn *txn, odb_slice json, unsigned flags, size_t *err_at)
 {
     struct edge_reader r;
@@ -156,20 +117,17 @@ odb_status odb_link_json(odb_db *db, odb_txn *txn, odb_slice json, unsigned flag
 
     memset(&r, 0, sizeof r);
     r.edge = odb_edge_of(odb_bytes(NULL, 0), odb_bytes(NULL, 0), odb_bytes(NULL, 0));
-    st = json_read(json, &r.in.doc, &r.in.what, &r.in.at);
-    if (st == ODB_OK)
-        st = edge_read(&r);
-    if (st == ODB_INVALID && r.in.what) {
-        if (err_at)
-            *err_at = r.in.at;
-        st = err_set(ODB_INVALID, "the edge, at byte %zu: %s", r.in.at, r.in.what);
-    } else if (st == ODB_OK) {
+    st = prop_json_read(&r.in, json, edge_member, &r);
+    if (st == ODB_OK && !(r.has_from && r.has_rel && r.has_to))
+        st = prop_json_fault(&r.in, r.in.doc.node, "an edge needs from, rel and to");
+    if (st != ODB_OK) {
+        st = prop_json_complain(&r.in, st, "edge", err_at);
+    } else {
         st = odb_link_edge(db, txn, &r.edge, r.props, (uint32_t)r.prop_count, flags);
         if (st == ODB_INVALID && err_at)
             *err_at = 0;
     }
-    json_release(&r.in.doc);
-    buf_release(&r.in.bytes);
+    prop_json_release(&r.in);
     mem_free(r.props);
     return st;
 }

@@ -35,8 +35,6 @@ ODB_MUST_CHECK odb_status memtable_new(struct memtable **out);
 void memtable_ref(struct memtable *m);
 /* Frees at zero. NULL is fine. */
 void memtable_unref(struct memtable *m);
-/* Take a reference unless the last one is already gone (for readers inside an epoch). */
-bool memtable_try_ref(struct memtable *m);
 
 /* Bytes one entry takes in a room. */
 size_t memtable_entry_bytes(size_t key_len, size_t value_len);

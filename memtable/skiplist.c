@@ -119,17 +119,6 @@ void memtable_ref(struct memtable *m)
     atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
 }
 
-bool memtable_try_ref(struct memtable *m)
-{
-    unsigned refs = atomic_load_explicit(&m->refs, memory_order_relaxed);
-
-    while (refs > 0)
-        if (atomic_compare_exchange_weak_explicit(&m->refs, &refs, refs + 1, memory_order_relaxed,
-                                                  memory_order_relaxed))
-            return true;
-    return false;
-}
-
 void memtable_unref(struct memtable *m)
 {
     /* Release what this thread did with it, acquire what all others did before freeing. */

@@ -541,6 +541,20 @@ odb_status json_add_f64(struct buf *b, double v)
     return buf_append(b, text, number_write(text, v));
 }
 
+odb_status json_add_f32(struct buf *b, float v)
+{
+    double wide = (double)v, half = v < 0 ? -0.5 : 0.5;
+
+    if (-1e6 < wide && wide < 1e6)
+        for (double scale = 1; scale <= 1e9; scale *= 10) {
+            double near = (double)(int64_t)(wide * scale + half) / scale;
+
+            if ((float)near == v)
+                return json_add_f64(b, near);
+        }
+    return json_add_f64(b, wide);
+}
+
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -646,5 +660,16 @@ odb_status json_add_doc(struct buf *b, const struct json_doc *doc)
     }
     if (st != ODB_OK)
         b->len = from;
+    return st;
+}
+
+odb_status json_hand_out(struct buf *b, odb_status st, char *to, size_t cap, size_t *len)
+{
+    if (st == ODB_OK) {
+        *len = b->len;
+        if (cap)
+            memcpy(to, b->p, b->len < cap ? b->len : cap);
+    }
+    buf_release(b);
     return st;
 }

@@ -83,6 +83,8 @@ ODB_MUST_CHECK odb_status json_add_text(struct buf *b, odb_slice s);
 ODB_MUST_CHECK odb_status json_add_i64(struct buf *b, int64_t v);
 /* Finite. */
 ODB_MUST_CHECK odb_status json_add_f64(struct buf *b, double v);
+/* Finite; in as few digits as lead back to this float. */
+ODB_MUST_CHECK odb_status json_add_f32(struct buf *b, float v);
 ODB_MUST_CHECK odb_status json_add_raw(struct buf *b, const char *text);
 /* Bytes of any kind as base64, in quotes. */
 ODB_MUST_CHECK odb_status json_add_base64(struct buf *b, odb_slice s);
@@ -90,5 +92,9 @@ ODB_MUST_CHECK odb_status json_add_base64(struct buf *b, odb_slice s);
 ODB_MUST_CHECK odb_status json_read_base64(odb_slice text, struct buf *out);
 /* The document again, without white space and with numbers and strings in their shortest spelling. */
 ODB_MUST_CHECK odb_status json_add_doc(struct buf *b, const struct json_doc *doc);
+/* Give a caller what was written, if `st` says that it was: *len is its length, of which min(cap, *len) bytes
+ * go to `to`. Releases `b`; returns `st`. */
+ODB_MUST_CHECK odb_status json_hand_out(struct buf *b, odb_status st, char *to, size_t cap,
+                                        size_t *len);
 
 #endif

@@ -106,6 +106,40 @@ odb_status prop_json_add_props(struct buf *b, const struct rec_props *props)
 
 /* ---- reading ---- */
 
+odb_status prop_json_read(struct prop_reader *r, odb_slice json,
+                          odb_status (*member)(void *arg, const struct json_node *n), void *arg)
+{
+    odb_status st = json_read(json, &r->doc, &r->what, &r->at);
+    const struct json_node *n;
+
+    if (st == ODB_OK)
+        st = buf_reserve(&r->bytes, json.size + 1);
+    if (st != ODB_OK)
+        return st;
+    if (r->doc.node->type != JSON_OBJECT)
+        return prop_json_fault(r, r->doc.node, "not an object");
+    n = json_first(r->doc.node);
+    for (uint32_t i = r->doc.node->count; st == ODB_OK && i > 0; i--, n = json_next(&r->doc, n))
+        st = member(arg, n);
+    return st;
+}
+
+void prop_json_release(struct prop_reader *r)
+{
+    json_release(&r->doc);
+    buf_release(&r->bytes);
+}
+
+odb_status prop_json_complain(const struct prop_reader *r, odb_status st, const char *thing,
+                              size_t *err_at)
+{
+    if (st != ODB_INVALID || !r->what)
+        return st;
+    if (err_at)
+        *err_at = r->at;
+    return err_set(st, "the %s, at byte %zu: %s", thing, r->at, r->what);
+}
+
 odb_status prop_json_fault(struct prop_reader *r, const struct json_node *n, const char *what)
 {
     r->what = what;

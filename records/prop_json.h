@@ -14,6 +14,7 @@ ODB_MUST_CHECK odb_status prop_json_add_value(struct buf *b, const odb_prop_valu
 ODB_MUST_CHECK odb_status prop_json_add_props(struct buf *b, const struct rec_props *props);
 /* `"name":"..."`, or `"name64":"..."` for what is no text. ODB_NOMEM. */
 ODB_MUST_CHECK odb_status prop_json_add_name(struct buf *b, const char *name, odb_slice s);
+
 /* ---- reading ---- */
 
 struct prop_reader {
@@ -23,6 +24,16 @@ struct prop_reader {
     size_t at;        /* ... and at which byte */
 };
 
+/* Read one object, which must outlive `r` (all zeros), and give each of its members to `member` until one of
+ * them fails. ODB_INVALID: r->what and r->at tell. Release `r` on any status. */
+ODB_MUST_CHECK odb_status prop_json_read(struct prop_reader *r, odb_slice json,
+                                         odb_status (*member)(void *arg, const struct json_node *n),
+                                         void *arg);
+void prop_json_release(struct prop_reader *r);
+/* Put the fault that reading a `thing` ended with into the error text, and where it is into *err_at (NULL is
+ * fine). Returns `st`. */
+odb_status prop_json_complain(const struct prop_reader *r, odb_status st, const char *thing,
+                              size_t *err_at);
 /* Note what is wrong with a node; ODB_INVALID. */
 odb_status prop_json_fault(struct prop_reader *r, const struct json_node *n, const char *what);
 ODB_MUST_CHECK odb_status prop_json_take_base64(struct prop_reader *r, const struct json_node *n,

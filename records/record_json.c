@@ -2,7 +2,6 @@
 #include "records/odb_record_json.h"
 
 #include "base/alloc.h"
-#include "records/number.h"
 #include "records/prop_json.h"
 #include "records/record.h"
 #include "records/utf8.h"
@@ -61,23 +60,6 @@ static odb_status add_fields(struct buf *b, const struct rec_view *view)
     return st == ODB_OK && !is_first ? json_add_raw(b, "}") : st;
 }
 
-/* A float in as few digits as lead back to it, through a double. */
-static odb_status add_importance(struct buf *b, float v)
-{
-    char text[NUMBER_TEXT_MAX];
-    double best = v;
-
-    for (double scale = 1; scale <= 1e9; scale *= 10) {
-        double near = (double)(int64_t)((double)v * scale + 0.5) / scale;
-
-        if ((float)near == v) {
-            best = near;
-            break;
-        }
-    }
-    return buf_append(b, text, number_write(text, best));
-}
-
 static odb_status record_write(struct buf *b, const odb_record *r)
 {
     const struct rec_view *v = &r->view;
@@ -96,7 +78,7 @@ static odb_status record_write(struct buf *b, const odb_record *r)
     if (st == ODB_OK)
         st = json_add_raw(b, ",\"importance\":");
     if (st == ODB_OK)
-        st = add_importance(b, v->importance);
+        st = json_add_f32(b, v->importance);
     if (st == ODB_OK)
         st = json_add_raw(b, ",");
     if (st == ODB_OK)
@@ -118,13 +100,7 @@ odb_status odb_record_to_json(const odb_record *r, char *buf, size_t cap, size_t
     if (!r || !len || (!buf && cap))
         return err_set(ODB_INVALID, "the record, the room or the place for the length is NULL");
     st = record_write(&b, r);
-    if (st == ODB_OK) {
-        *len = b.len;
-        if (cap)
-            memcpy(buf, b.p, b.len < cap ? b.len : cap);
-    }
-    buf_release(&b);
-    return st;
+    return json_hand_out(&b, st, buf, cap, len);
 }
 
 /* ---- reading ---- */
@@ -134,6 +110,7 @@ struct record_reader {
     odb_record_draft draft;
     odb_prop *props;
     odb_field *fields;
+    bool has_id;
 };
 
 /* 0: there is no such field. */
@@ -189,23 +166,28 @@ static odb_status read_number(struct record_reader *r, const struct json_node *n
     return ODB_OK;
 }
 
-static odb_status read_member(struct record_reader *r, const struct json_node *n, bool *has_id)
+static odb_status read_id(struct record_reader *r, const struct json_node *n, bool is_base64)
 {
-    odb_record_draft *d = &r->draft;
-    bool is_id = odb_slice_equal(n->name, odb_s("id"));
-    bool is_id64 = odb_slice_equal(n->name, odb_s("id64"));
+    if (r->has_id)
+        return prop_json_fault(&r->in, n, "two ids");
+    r->has_id = true;
+    if (is_base64)
+        return prop_json_take_base64(&r->in, n, &r->draft.id);
+    if (n->type != JSON_STRING)
+        return prop_json_fault(&r->in, n, "an id that is no text");
+    r->draft.id = n->u.string;
+    return ODB_OK;
+}
 
-    if (is_id || is_id64) {
-        if (*has_id)
-            return prop_json_fault(&r->in, n, "two ids");
-        *has_id = true;
-        if (is_id64)
-            return prop_json_take_base64(&r->in, n, &d->id);
-        if (n->type != JSON_STRING)
-            return prop_json_fault(&r->in, n, "an id that is no text");
-        d->id = n->u.string;
-        return ODB_OK;
-    }
+static odb_status read_member(void *arg, const struct json_node *n)
+{
+    struct record_reader *r = arg;
+    odb_record_draft *d = &r->draft;
+
+    if (odb_slice_equal(n->name, odb_s("id")))
+        return read_id(r, n, false);
+    if (odb_slice_equal(n->name, odb_s("id64")))
+        return read_id(r, n, true);
     if (odb_slice_equal(n->name, odb_s("content"))) {
         if (n->type != JSON_STRING)
             return prop_json_fault(&r->in, n, "content that is no text");
@@ -245,23 +227,6 @@ static odb_status read_member(struct record_reader *r, const struct json_node *n
     return prop_json_fault(&r->in, n, "a member that a record does not have");
 }
 
-static odb_status record_read(struct record_reader *r)
-{
-    const struct json_node *root = r->in.doc.node, *n = json_first(root);
-    odb_status st = buf_reserve(&r->in.bytes, r->in.doc.text.size + 1);
-    bool has_id = false;
-
-    if (st != ODB_OK)
-        return st;
-    if (root->type != JSON_OBJECT)
-        return prop_json_fault(&r->in, root, "not an object");
-    for (uint32_t i = 0; st == ODB_OK && i < root->count; i++, n = json_next(&r->in.doc, n))
-        st = read_member(r, n, &has_id);
-    if (st == ODB_OK && !has_id)
-        st = prop_json_fault(&r->in, root, "no id");
-    return st;
-}
-
 odb_status odb_record_put_json(odb_db *db, odb_txn *txn, odb_slice json, unsigned flags,
                                size_t *err_at)
 {
@@ -270,20 +235,17 @@ odb_status odb_record_put_json(odb_db *db, odb_txn *txn, odb_slice json, unsigne
 
     memset(&r, 0, sizeof r);
     r.draft = odb_record_make_bytes(odb_bytes(NULL, 0), odb_bytes(NULL, 0));
-    st = json_read(json, &r.in.doc, &r.in.what, &r.in.at);
-    if (st == ODB_OK)
-        st = record_read(&r);
-    if (st == ODB_INVALID && r.in.what) {
-        if (err_at)
-            *err_at = r.in.at;
-        st = err_set(ODB_INVALID, "the record, at byte %zu: %s", r.in.at, r.in.what);
-    } else if (st == ODB_OK) {
+    st = prop_json_read(&r.in, json, read_member, &r);
+    if (st == ODB_OK && !r.has_id)
+        st = prop_json_fault(&r.in, r.in.doc.node, "no id");
+    if (st != ODB_OK) {
+        st = prop_json_complain(&r.in, st, "record", err_at);
+    } else {
         st = odb_record_put(db, txn, &r.draft, flags);
         if (st == ODB_INVALID && err_at)
             *err_at = 0;
     }
-    json_release(&r.in.doc);
-    buf_release(&r.in.bytes);
+    prop_json_release(&r.in);
     mem_free(r.props);
     mem_free(r.fields);
     return st;

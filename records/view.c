@@ -114,90 +114,105 @@ static const char *check_field(uint32_t id, uint32_t type, odb_slice bytes)
     return NULL;
 }
 
-odb_status rec_view_open(odb_slice bytes, struct rec_view *out, const char **what, size_t *off)
+/* The header; *end is where the table behind it ends and the first field begins. */
+static odb_status open_header(struct rec_view *v, uint32_t *end, const char **what, size_t *off)
 {
-    const uint8_t *base = bytes.data;
-    struct rec_view v;
-    uint32_t end, last_id = 0;
+    const uint8_t *base = v->bytes.data;
 
     *off = 0;
     *what = "shorter than its header";
-    if (bytes.size < REC_HEADER)
+    if (v->bytes.size < REC_HEADER)
         return ODB_CORRUPT;
     *off = 1;
     *what = "a version this release does not know";
     if (base[1] != REC_VERSION)
         return base[1] > REC_VERSION ? ODB_VERSION : ODB_CORRUPT;
-    memset(&v, 0, sizeof v);
-    v.bytes = bytes;
-    v.kind = base[0];
+    v->kind = base[0];
     *off = 0;
     *what = "of kind 0";
-    if (v.kind == 0)
+    if (v->kind == 0)
         return ODB_CORRUPT;
-    v.flags = get_u16(base + 2);
+    v->flags = get_u16(base + 2);
     *off = 2;
     *what = "of a newer form";
-    if (v.flags & (REC_FLAG_CRITICAL | REC_FLAG_COMPRESSED))
+    if (v->flags & (REC_FLAG_CRITICAL | REC_FLAG_COMPRESSED))
         return ODB_VERSION;
     *what = "not marked as in order";
-    if (!(v.flags & REC_FLAG_SORTED))
+    if (!(v->flags & REC_FLAG_SORTED))
         return ODB_CORRUPT;
     *off = 4;
     *what = "of another length than it says";
-    if (get_u32(base + 4) != bytes.size)
+    if (get_u32(base + 4) != v->bytes.size)
         return ODB_CORRUPT;
-    v.timestamp = (int64_t)get_u64(base + 8);
-    v.importance = view_f32(base + 16);
+    v->timestamp = (int64_t)get_u64(base + 8);
+    v->importance = view_f32(base + 16);
     *off = 16;
     *what = "of an importance that is none";
-    if (!(v.importance >= 0 && v.importance <= 1))
+    if (!(v->importance >= 0 && v->importance <= 1))
         return ODB_CORRUPT;
-    v.field_count = get_u16(base + 20);
+    v->field_count = get_u16(base + 20);
     *off = 20;
     *what = "shorter than its table";
-    if ((bytes.size - REC_HEADER) / REC_ENTRY < v.field_count)
+    if ((v->bytes.size - REC_HEADER) / REC_ENTRY < v->field_count)
         return ODB_CORRUPT;
     *off = 22;
     *what = "with bytes that must be zero";
     if (get_u16(base + 22) != 0)
         return ODB_CORRUPT;
-    v.table = base + REC_HEADER;
-    end = REC_HEADER + v.field_count * REC_ENTRY;
-    for (uint32_t i = 0; i < v.field_count; i++) {
-        const uint8_t *entry = v.table + i * REC_ENTRY;
-        uint32_t id = get_u16(entry), type = get_u16(entry + 2), next = get_u32(entry + 4);
-        bool is_critical = id & REC_CRITICAL, is_known;
-        odb_slice field;
-        const char *bad;
+    v->table = base + REC_HEADER;
+    *end = REC_HEADER + v->field_count * REC_ENTRY;
+    return ODB_OK;
+}
 
-        id &= ~REC_CRITICAL;
-        *off = (size_t)(entry - base);
-        *what = "with fields out of order";
-        if (id <= last_id)
-            return ODB_CORRUPT;
-        *what = "with a field that ends outside it";
-        if (next < end || next > bytes.size)
-            return ODB_CORRUPT;
-        field = odb_bytes(base + end, next - end);
-        (void)field_type(id, &is_known);
-        *what = "with a field that this release must not ignore";
-        if (is_critical && !is_known)
-            return ODB_VERSION;
-        if (is_known && (bad = check_field(id, type, field)) != NULL) {
-            *what = bad;
-            return ODB_CORRUPT;
-        }
-        if (id == REC_FIELD_CONTENT)
-            v.content = field;
-        if (id == REC_FIELD_PROPS && (bad = rec_props_open(field, &v.props)) != NULL) {
-            *off = end;
-            *what = bad;
-            return ODB_CORRUPT;
-        }
-        last_id = id;
-        end = next;
+/* Field `i`, which begins at *end behind field *last_id; both move to the next one. */
+static odb_status open_field(struct rec_view *v, uint32_t i, uint32_t *last_id, uint32_t *end,
+                             const char **what, size_t *off)
+{
+    const uint8_t *base = v->bytes.data, *entry = v->table + i * REC_ENTRY;
+    uint32_t id = get_u16(entry), type = get_u16(entry + 2), next = get_u32(entry + 4);
+    bool is_critical = id & REC_CRITICAL, is_known;
+    odb_slice field;
+    const char *bad;
+
+    id &= ~REC_CRITICAL;
+    *off = (size_t)(entry - base);
+    *what = "with fields out of order";
+    if (id <= *last_id)
+        return ODB_CORRUPT;
+    *what = "with a field that ends outside it";
+    if (next < *end || next > v->bytes.size)
+        return ODB_CORRUPT;
+    field = odb_bytes(base + *end, next - *end);
+    (void)field_type(id, &is_known);
+    *what = "with a field that this release must not ignore";
+    if (is_critical && !is_known)
+        return ODB_VERSION;
+    if (is_known && (bad = check_field(id, type, field)) != NULL) {
+        *what = bad;
+        return ODB_CORRUPT;
     }
+    if (id == REC_FIELD_CONTENT)
+        v->content = field;
+    if (id == REC_FIELD_PROPS && (bad = rec_props_open(field, &v->props)) != NULL) {
+        *off = *end;
+        *what = bad;
+        return ODB_CORRUPT;
+    }
+    *last_id = id;
+    *end = next;
+    return ODB_OK;
+}
+
+odb_status rec_view_open(odb_slice bytes, struct rec_view *out, const char **what, size_t *off)
+{
+    struct rec_view v = {.bytes = bytes};
+    uint32_t end = 0, last_id = 0;
+    odb_status st = open_header(&v, &end, what, off);
+
+    for (uint32_t i = 0; st == ODB_OK && i < v.field_count; i++)
+        st = open_field(&v, i, &last_id, &end, what, off);
+    if (st != ODB_OK)
+        return st;
     *off = end;
     *what = "with bytes behind its last field";
     if (end != bytes.size)
