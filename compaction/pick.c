@@ -293,29 +293,26 @@ static odb_status pick_build(const struct pick_view *v, enum pick_reason reason,
 /* ---- level 0 ---- */
 
 /* Mark in `taken` all that overlaps what is already taken, directly or by way of others; widens the
- * range to the union. Returns how many are taken. */
-static uint32_t pick_close_l0(const struct pick_level *l, bool *taken, odb_slice *smallest,
-                              odb_slice *largest)
+ * range to the union. */
+static void pick_close_l0(const struct pick_level *l, bool *taken, odb_slice *smallest,
+                          odb_slice *largest)
 {
-    uint32_t count = 0, before;
+    bool found;
 
     do {
-        before = count;
-        count = 0;
+        found = false;
         for (uint32_t i = 0; i < l->count; i++) {
             const struct pick_file *f = &l->files[i];
 
-            if (!taken[i] && !pick_overlaps(f, *smallest, *largest))
+            if (taken[i] || !pick_overlaps(f, *smallest, *largest))
                 continue;
-            taken[i] = true;
-            count++;
+            taken[i] = found = true;
             if (odb_slice_compare(f->smallest, *smallest) < 0)
                 *smallest = f->smallest;
             if (odb_slice_compare(f->largest, *largest) > 0)
                 *largest = f->largest;
         }
-    } while (count != before);
-    return count;
+    } while (found);
 }
 
 /* Level 0 into base: all that hangs together with the table at position `seed`. Leaves `out` alone
@@ -341,7 +338,7 @@ static odb_status pick_l0(const struct pick_view *v, enum pick_reason reason, ui
         goto done;
     }
     taken[seed] = true;
-    (void)pick_close_l0(l, taken, &smallest, &largest);
+    pick_close_l0(l, taken, &smallest, &largest);
     down = pick_find_span(base, smallest, largest);
     *is_blocked = pick_span_is_busy(base, down);
     if (*is_blocked)

@@ -41,8 +41,8 @@ ODB_COLD void pressure_note_merge(struct lsm_tree *t, uint64_t bytes, uint64_t n
         smooth(&t->pressure.merge_ps_per_byte, ns * 1000 / bytes);
 }
 
-/* Per mille of the price to charge: 0 below `from`, 1000 at `to`, rising by the square beyond the
- * start so that the first delays are small. */
+/* Per mille of the price to charge: 0 up to `from`, twice the price at `to`, and in between by the square,
+ * so that the first delays are small. */
 ODB_COLD static uint64_t charge(uint64_t level, uint64_t from, uint64_t to)
 {
     uint64_t x;
@@ -50,7 +50,7 @@ ODB_COLD static uint64_t charge(uint64_t level, uint64_t from, uint64_t to)
     if (level <= from || to <= from)
         return 0;
     x = (level - from) * 1000 / (to - from);
-    return x * x / 500; /* twice the price when full */
+    return x * x / 500;
 }
 
 uint64_t lsm_delay_ns(struct lsm_tree *t, size_t bytes)

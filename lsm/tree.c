@@ -74,15 +74,20 @@ odb_status lsm_new(const struct lsm_env *env, uint32_t family, const char *name,
     return ODB_OK;
 }
 
-static bool tree_has_files(const struct lsm_tree *t)
+static const struct lsm_version *newest_version(const struct lsm_tree *t)
 {
     struct lsm_view *v = atomic_load_explicit(&t->view, memory_order_acquire);
-    const struct lsm_version *version = v ? v->version : t->version;
+
+    return v ? v->version : t->version;
+}
+
+static uint32_t count_files(const struct lsm_version *v)
+{
     uint32_t count = 0;
 
-    for (int i = 0; i < LSM_LEVELS && version; i++)
-        count += version->level[i].count;
-    return count > 0;
+    for (int i = 0; i < LSM_LEVELS; i++)
+        count += v->level[i].count;
+    return count;
 }
 
 void lsm_free(struct lsm_tree *t)
@@ -92,7 +97,7 @@ void lsm_free(struct lsm_tree *t)
 
     if (!t)
         return;
-    was_used = t->is_started || tree_has_files(t);
+    was_used = t->is_started || count_files(newest_version(t)) > 0;
     tree_free_idle_iters(t);
     v = atomic_exchange(&t->view, NULL);
     view_unref(v);
@@ -348,14 +353,6 @@ uint64_t lsm_needed_lsn(struct lsm_tree *t)
 
 /* ---- recovery: one thread, nothing published yet ---- */
 
-static bool edit_removes(const struct lsm_edit *edit, uint32_t level, uint64_t file_no)
-{
-    for (uint32_t i = 0; i < edit->remove_count; i++)
-        if (edit->remove[i].level == level && edit->remove[i].file_no == file_no)
-            return true;
-    return false;
-}
-
 odb_status lsm_replay_edit(struct lsm_tree *t, const struct lsm_edit *edit)
 {
     struct version_add *add = mem_zalloc(edit->add_count, sizeof *add);
@@ -375,7 +372,7 @@ odb_status lsm_replay_edit(struct lsm_tree *t, const struct lsm_edit *edit)
         const struct lsm_edit_add *a = &edit->add[made];
         struct lsm_file *old = version_find(t->version, a->meta.file_no, &level);
 
-        if (old && !edit_removes(edit, level, a->meta.file_no))
+        if (old && !edit_removes(edit->remove, edit->remove_count, level, a->meta.file_no))
             st = err_set(ODB_CORRUPT, "the manifest adds table %llu of '%s' twice",
                          (unsigned long long)a->meta.file_no, t->name);
         if (st == ODB_OK)
@@ -399,23 +396,13 @@ odb_status lsm_replay_edit(struct lsm_tree *t, const struct lsm_edit *edit)
     return st;
 }
 
-static const struct lsm_version *newest_version(const struct lsm_tree *t)
-{
-    struct lsm_view *v = atomic_load_explicit(&t->view, memory_order_acquire);
-
-    return v ? v->version : t->version;
-}
-
 odb_status lsm_snapshot_edit(struct lsm_tree *t, struct lsm_edit *out)
 {
     const struct lsm_version *v = newest_version(t);
     struct lsm_edit e = {.family = t->family};
-    uint32_t count = 0;
     odb_status st = ODB_OK;
 
-    for (int i = 0; i < LSM_LEVELS; i++)
-        count += v->level[i].count;
-    e.add = mem_zalloc(count, sizeof *e.add);
+    e.add = mem_zalloc(count_files(v), sizeof *e.add);
     if (!e.add)
         return err_set(ODB_NOMEM, "out of memory for a snapshot of the manifest");
     for (uint32_t i = 0; i < LSM_LEVELS && st == ODB_OK; i++)

@@ -103,8 +103,8 @@ struct lsm_file *version_find(const struct lsm_version *v, uint64_t file_no, uin
     return NULL;
 }
 
-static bool is_removed(const struct lsm_edit_remove *remove, uint32_t count, uint32_t level,
-                       uint64_t file_no)
+bool edit_removes(const struct lsm_edit_remove *remove, uint32_t count, uint32_t level,
+                  uint64_t file_no)
 {
     for (uint32_t i = 0; i < count; i++)
         if (remove[i].level == level && remove[i].file_no == file_no)
@@ -148,7 +148,7 @@ static odb_status fill_level(struct lsm_level *l, uint32_t level, const struct l
     for (uint32_t i = 0; base && i < base->count; i++) {
         struct lsm_file *f = base->files[i];
 
-        if (is_removed(remove, remove_count, level, f->meta.file_no)) {
+        if (edit_removes(remove, remove_count, level, f->meta.file_no)) {
             (*removed)++;
             continue;
         }

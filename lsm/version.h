@@ -87,6 +87,9 @@ ODB_MUST_CHECK odb_status version_make(const struct lsm_version *base,
                                        const struct version_add *add, uint32_t add_count,
                                        const struct lsm_edit_remove *remove, uint32_t remove_count,
                                        struct lsm_version **out);
+/* Whether the table is among those that an edit removes. */
+bool edit_removes(const struct lsm_edit_remove *remove, uint32_t count, uint32_t level,
+                  uint64_t file_no);
 void version_ref(struct lsm_version *v);
 void version_unref(struct lsm_version *v);
 /* The file of that number and its level, or NULL. */
