@@ -13,7 +13,7 @@
  *
  * Threads: all calls from any thread. `lock` is taken only to find, add and list family handles; that
  * two makers of one name do not both succeed is the backend's business.
- * Crashes: this layer writes nothing. Not here: opening (api/open.c), batches, iterators,
+ * Crashes: this layer writes nothing. Not here: opening a directory (backend_lsm.c), batches, iterators,
  * transactions, statistics, each in a file of its own.
  */
 #include "api/db_priv.h"

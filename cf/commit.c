@@ -29,16 +29,14 @@
  *     in order, and wakes them when they have nothing left to wait for.
  *  5. When a sync fails, its ticket is completed as failed, and from there on visible_seq stands still
  *     (is_frozen): neither it nor later commits that are in the log already are seen; they get
- *     ODB_UNKNOWN, and what readers see remains a prefix. The set is read-only before the ticket is completed, so no
- *     flush that waited for it can make such a later commit durable in a table (P5, P6).
+ *     ODB_UNKNOWN, and what readers see remains a prefix. The set is read-only before the ticket is
+ *     completed, so no flush that waited for it can make such a later commit durable in a table (P5, P6).
  *  6. At most COMMIT_SLOTS tickets are under way: a slot is taken only when the ticket that had it
  *     before is published.
  *  7. ODB_NOSPACE and its like from the log: nothing was appended, nothing is applied, and the next
  *     commit tries again. Commits that only delete may use what reserve.c keeps back.
- *
  *  8. The observer is called by the holder of the token, before visible_seq moves over what it is told
  *     of: in order, by one thread at a time.
- *
  *  9. A guarded commit looks through the history (cf/history.c) outside the lock, and under it at what
  *     came since: when it enters the log, nothing that is in the log before it and after the numbers it
  *     named touches its claims; and log order is the order of the commits (2).
@@ -68,8 +66,6 @@
 #define COMMIT_YIELDS 20
 #endif
 #define COMMIT_PATIENCE_NS UINT64_C(1000000) /* no_wait: a longer delay is worth telling */
-
-enum { SLOT_EMPTY, SLOT_DONE, SLOT_TOKEN };
 
 /* What a commit does to one family. */
 struct commit_part {

@@ -190,7 +190,7 @@ odb_status set_new(const struct cf_set_options *opt, struct os_dir *dir, struct 
         s->aid[i].set = s;
     }
     s->next_seq = 1;
-    s->slot[0].state = 2; /* SLOT_TOKEN: ticket 0 finds it there (commit.c) */
+    s->slot[0].state = SLOT_TOKEN; /* ticket 0 finds it there */
     epoch_init(&s->epoch);
     set_init_locks(s);
     atomic_store(&s->table, empty);

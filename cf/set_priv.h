@@ -57,9 +57,11 @@ struct cf_table {
 
 #define COMMIT_SLOTS 128 /* commits between log and publication; a power of two */
 
-/* One ticket's place in the queue; commit.c tells the life of `state`. */
+/* One ticket's place in the queue; commit.c tells how it goes from one state to the next. */
+enum commit_slot_state { SLOT_EMPTY, SLOT_DONE, SLOT_TOKEN };
+
 struct commit_slot {
-    _Atomic uint32_t state;
+    _Atomic uint32_t state;      /* enum commit_slot_state */
     bool is_failed;              /* the ticket's, until it is done; then the publisher's */
     uint64_t last_seq;           /* likewise; stored under commit_lock */
     const struct commit *commit; /* likewise; it waits until it is published */

@@ -18,7 +18,7 @@
  *
  * An edge leads from one node to another and bears the name of a relation; between two nodes there
  * may be one edge of each relation. A node is an id, 1 to 1024 bytes of any kind; it exists by being
- * named in an edge, and may or may not have a record of the same id (records/odb_records.h). Relations
+ * named in an edge, and may or may not have a record of the same id (records/odb_record.h). Relations
  * are 1 to 255 bytes; eight usual ones have constants below.
  *
  * Every edge is stored twice, in graph_forward under its start and in graph_backward under its end, in
