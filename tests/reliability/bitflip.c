@@ -515,17 +515,21 @@ static void displace_file(const struct file *f)
 
 /* ---- */
 
-static uint64_t print_counts(const char *what, const uint64_t *count)
+static uint64_t sum_of(const uint64_t *count)
 {
     uint64_t all = 0;
 
     for (int i = 0; i < OUTCOMES; i++)
         all += count[i];
-    printf("bitflip: %s %llu:", what, (unsigned long long)all);
+    return all;
+}
+
+static void print_counts(const char *what, const uint64_t *count)
+{
+    printf("bitflip: %s %llu:", what, (unsigned long long)sum_of(count));
     for (int i = 0; i < OUTCOMES; i++)
         printf(" %s %llu%s", outcome_name[i], (unsigned long long)count[i],
                i + 1 < OUTCOMES ? "," : "\n");
-    return all;
 }
 
 static char only_what[16], only_file[32];
@@ -600,8 +604,12 @@ int main(int argc, char **argv)
     printf("bitflip: %llu databases, %llu bytes, %.1f s; failures %llu\n",
            (unsigned long long)run.databases, (unsigned long long)run.bytes, now_s() - run.started,
            (unsigned long long)run.failures);
-    (void)print_counts("flips", run.flips);
-    (void)print_counts("misplacements", run.moves);
+    print_counts("flips", run.flips);
+    print_counts("misplacements", run.moves);
     printf("bitflip: %llu of the failures name the damaged file\n", (unsigned long long)run.named);
+    printf("tally: %llu bit flips; %llu misplacements; %llu databases; %llu bytes; %llu failures\n",
+           (unsigned long long)sum_of(run.flips), (unsigned long long)sum_of(run.moves),
+           (unsigned long long)run.databases, (unsigned long long)run.bytes,
+           (unsigned long long)run.failures);
     return run.failures ? 1 : 0;
 }

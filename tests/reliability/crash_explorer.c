@@ -786,6 +786,12 @@ static void print_summary(void)
            (unsigned long long)run.acks);
     printf("crash-explorer: %.1f s, %.0f states/s, %.0f judged/s; failures %u\n", s,
            (double)states / s, (double)judged / s, run.failures);
+    printf(
+        "tally: %llu disks made; %llu distinct crash states; %llu nested crash states; %llu after "
+        "failed syncs; %llu histories; %llu prepared transactions; %u failures\n",
+        (unsigned long long)states, (unsigned long long)run.distinct,
+        (unsigned long long)run.nested, (unsigned long long)run.sync_distinct,
+        (unsigned long long)run.histories, (unsigned long long)run.prepared, run.failures);
 }
 
 static void replay_failure(void)

@@ -40,7 +40,9 @@
 
 #define CHOICES_MAX 200000
 #define SHRINK_RUNS 600
-#define LEARN_RUNS  60
+#define LEARN_RUNS  60 /* before an exhaustion with one preemption; with more, twenty times that */
+#define LEARN_EVERY                                                                                \
+    4096 /* runs of a pass, which begins anew when it has taught something by then */
 
 uint64_t explore_crashes;
 
@@ -502,15 +504,16 @@ static bool plan_next(unsigned bound, size_t *count)
 }
 
 /* Some walks, the same ones always, to learn what is shared: passes need not begin anew so often then. */
-static bool learn_first(struct found *io)
+static bool learn_first(unsigned bound, struct found *io)
 {
     uint64_t chance = 1;
+    int runs = bound > 1 ? LEARN_RUNS * 20 : LEARN_RUNS;
 
     memset(&run.dice, 0, sizeof run.dice);
     run.dice.is_small = true;
     run.dice.fault = run.scene->fault;
     run.strategy = WALK;
-    for (int i = 0; i < LEARN_RUNS; i++) {
+    for (int i = 0; i < runs; i++) {
         run.chance = next_random(&chance);
         run.change = i % 2 ? 3 : 20;
         if (!run_once(false)) {
@@ -529,7 +532,7 @@ void explore_exhaust(const struct explorer *e, unsigned bound, struct found *io)
 
     run.scene = e->scene;
     is_quiet = e->is_quiet;
-    if (!learn_first(io))
+    if (!learn_first(bound, io))
         return;
     memset(&run.dice, 0, sizeof run.dice);
     run.dice.is_small = true;
@@ -538,13 +541,14 @@ void explore_exhaust(const struct explorer *e, unsigned bound, struct found *io)
     io->exhausted = -1;
     for (unsigned b = 0; b <= bound && !io->has_failed; b++) {
         uint64_t exact[4], runs;
-        bool more;
+        bool more, has_learnt;
 
         do { /* until a pass at this bound teaches nothing */
             memset(exact, 0, sizeof exact);
             run.plan = kept;
             run.plan_count = 0;
             runs = 0;
+            has_learnt = false;
             do {
                 bool ok = run_once(true);
 
@@ -562,8 +566,10 @@ void explore_exhaust(const struct explorer *e, unsigned bound, struct found *io)
                     return;
                 }
                 more = plan_next(b, &run.plan_count);
-            } while (more);
-        } while (sched_learn() > 0);
+                if (runs % LEARN_EVERY == 0)
+                    has_learnt = sched_learn() > 0;
+            } while (more && !has_learnt);
+        } while (has_learnt || sched_learn() > 0);
         io->distinct = 0;
         for (int i = 0; i < 4; i++) {
             io->by_bound[i] = exact[i];

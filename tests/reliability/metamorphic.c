@@ -435,6 +435,10 @@ static void print_summary(void)
     printf(
         "metamorphic: %llu operations in %.1f s, %.0f a second of a processor; other answers %u\n",
         (unsigned long long)run.done, s, cpu > 0 ? (double)run.done / cpu : 0, run.failures);
+    printf("tally: %llu metamorphic operations; %llu runs; %llu lists; most %u option sets; %u "
+           "failures\n",
+           (unsigned long long)run.done, (unsigned long long)run.runs,
+           (unsigned long long)run.lists, met, run.failures);
 }
 
 /* ---- lists from files ---- */

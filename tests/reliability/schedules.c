@@ -5,6 +5,8 @@
  *                                               preemptions of each scene, the rest for chance; seconds of
  *                                               processor time
  *     schedules --replay WHAT                   one failure again, with everything about it
+ *     ... --lane I/N                            with a budget: all schedules of every Nth scene only, from the
+ *                                               Ith on; for N runs side by side, each with its own seed
  *     ODB_TEST_STRIDE                           more than 1: less of the fixed ones
  *     ... --scene NAME                          only that one; --list tells which there are
  *
@@ -29,7 +31,7 @@
 
 #define FIXED_CHANCE  150 /* runs of each kind and scene */
 #define TURN_S        0.5
-#define EXHAUST_SHARE 0.6 /* of the time */
+#define EXHAUST_SHARE 0.8 /* of the time */
 #define SCENES_MAX    64
 
 static struct {
@@ -41,6 +43,7 @@ static struct {
     uint64_t schedules, runs, points, by_bound[3];
     unsigned exhausted[3]; /* scenes without anything left up to so many preemptions */
     unsigned chosen;
+    unsigned lane, lanes; /* of the scenes, those of which this run does all schedules */
     bool has_failed;
 } all;
 
@@ -123,7 +126,8 @@ static void exhaust_all(struct tally *tally, double end)
     unsigned left = 0;
 
     for (unsigned i = 0; i < scene_count && !all.has_failed; i++) {
-        is_done[i] = all.only && strcmp(all.only, scenes[i].name) != 0;
+        is_done[i] =
+            (all.only && strcmp(all.only, scenes[i].name) != 0) || i % all.lanes != all.lane;
         if (is_done[i])
             continue;
         left++;
@@ -227,6 +231,12 @@ static int finish(void)
            all.exhausted[0], all.exhausted[1], all.exhausted[2],
            (unsigned long long)all.by_bound[0], (unsigned long long)all.by_bound[1],
            (unsigned long long)all.by_bound[2]);
+    printf("tally: %llu schedules; %llu scenes exhausted to one preemption; %llu scenes exhausted "
+           "to two "
+           "preemptions; %llu disks judged between; %llu failures\n",
+           (unsigned long long)all.schedules, (unsigned long long)all.exhausted[1],
+           (unsigned long long)all.exhausted[2], (unsigned long long)explore_crashes,
+           (unsigned long long)all.has_failed);
     if (all.expect && !all.has_failed && !all.is_coarse && all.schedules * 5 < all.expect * 4) {
         printf("FAILED: %llu schedules where %llu were expected: what is no longer looked at, and "
                "why?\n",
@@ -239,7 +249,7 @@ static int finish(void)
 static int usage(void)
 {
     printf("schedules --fixed [--expect N] | --budget SECONDS [--seed N] | --replay WHAT | --list  "
-           "[--scene NAME]\n");
+           "[--scene NAME] [--lane I/N]\n");
     return 2;
 }
 
@@ -248,6 +258,7 @@ int main(int argc, char **argv)
     const char *what = NULL;
 
     all.seed = 1;
+    all.lanes = 1;
     all.started = explore_now();
     all.is_coarse = getenv("ODB_TEST_STRIDE") && atoi(getenv("ODB_TEST_STRIDE")) > 1;
     explore_init();
@@ -268,6 +279,9 @@ int main(int argc, char **argv)
             all.expect = strtoull(value, NULL, 10);
         else if (strcmp(argv[i - 1], "--scene") == 0)
             all.only = value;
+        else if (strcmp(argv[i - 1], "--lane") == 0 &&
+                 sscanf(value, "%u/%u", &all.lane, &all.lanes) == 2 && all.lane < all.lanes)
+            continue;
         else if (strcmp(argv[i - 1], "--replay") == 0)
             what = value;
         else
