@@ -186,6 +186,48 @@ static void a_forked_child_can_close(void **state)
     assert_int_equal(cf_close(s), ODB_OK);
 }
 
+/* The clock serves statistics and rates; where nothing expires, no answer comes from it. */
+static void P19_a_clock_that_jumps_changes_no_answer(void **state)
+{
+    static const int64_t second = 1000000000, year = INT64_C(31557600000000000);
+    const int64_t jump[] = {3600 * second, -1800 * second, 90 * year,
+                            -90 * year,    second,         200 * year};
+    char key[8], value[8] = {0};
+    size_t size;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof jump / sizeof jump[0]; i++) {
+        struct cf_set *s = must_open();
+        struct cf *f = must_find(s, "default");
+        struct cf_snapshot *before;
+
+        assert_int_equal(cf_snapshot_new(s, &before), ODB_OK);
+        (void)snprintf(key, sizeof key, "k%zu", i);
+        assert_int_equal(cf_put(s, f, odb_s(key), odb_s("v"), i % 2 ? &full : NULL), ODB_OK);
+        sim_advance(disk,
+                    (uint64_t)jump[i]); /* back, too: in a process, and from one to the next */
+        must_have(s, f, key, "v");
+        assert_int_equal(cf_get_into(s, f, before, odb_s(key), value, sizeof value, &size),
+                         ODB_ABSENT);
+        assert_int_equal(cf_put(s, f, odb_s("last"), odb_s(key), NULL), ODB_OK);
+        if (i % 3 == 0)
+            assert_int_equal(cf_flush(s, f), ODB_OK);
+        cf_snapshot_free(s, before);
+        assert_int_equal(cf_close(s), ODB_OK);
+        s = must_open();
+        f = must_find(s, "default");
+        must_have(s, f, "last", key);
+        for (size_t k = 0; k <= i; k++) {
+            (void)snprintf(key, sizeof key, "k%zu", k);
+            must_have(s, f, key, "v");
+        }
+        assert_int_equal(cf_delete(s, f, odb_s("last"), NULL), ODB_OK);
+        assert_int_equal(cf_get_into(s, f, NULL, odb_s("last"), value, sizeof value, &size),
+                         ODB_ABSENT);
+        assert_int_equal(cf_close(s), ODB_OK);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +239,7 @@ int main(void)
         T(a_stray_file_with_a_huge_number_is_refused_before_it_does_harm),
         T(a_forked_child_is_refused),
         T(a_forked_child_can_close),
+        T(P19_a_clock_that_jumps_changes_no_answer),
     };
 
     return RUN(tests);
