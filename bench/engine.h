@@ -104,7 +104,7 @@ struct bench_engine {
 
     /* Adds the size of what was found to *bytes, and one byte of it to make sure it is there. */
     bool (*get)(void *session, uint32_t family, odb_slice key, uint64_t *bytes);
-    /* How many of the keys were found. */
+    /* How many of the keys were found. NULL: it has no call for many keys (bench_multiget). */
     uint64_t (*multiget)(void *session, uint32_t family, const odb_slice *keys, size_t n,
                          uint64_t *bytes);
     /* A fresh walk over everything, or `limit` entries if that is less; returns their number. */
@@ -134,14 +134,22 @@ struct bench_engine {
 /* Every engine this program was built with, ended by NULL. */
 extern const struct bench_engine *const bench_engines[];
 
+/* e->multiget, or one get after the other where there is none. */
+uint64_t bench_multiget(const struct bench_engine *e, void *session, uint32_t family,
+                        const odb_slice *keys, size_t n, uint64_t *bytes);
+
 /* NULL when there is none of that name. */
 const struct bench_engine *bench_engine_find(const char *name, size_t len);
 
 /* Say what failed and end the process. */
 _Noreturn void bench_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* malloc that does not fail. */
+/* malloc that does not fail; and zeroed. */
 void *bench_alloc(size_t size);
+void *bench_zalloc(size_t size);
+
+/* For adapters, in parity(): fill in a field of `out`. */
+#define BENCH_SAY(field, ...) (void)snprintf(out->field, sizeof out->field, __VA_ARGS__)
 
 /* For adapters: count an entry as read. */
 static inline void bench_touch(uint64_t *bytes, const void *data, size_t size)

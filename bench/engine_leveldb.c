@@ -39,34 +39,31 @@ static void describe(char *text, size_t cap, char *warning, size_t warning_cap)
     );
 }
 
-#define SAY(field, ...) (void)snprintf(out->field, sizeof out->field, __VA_ARGS__)
-
 static void parity(const struct bench_settings *s, struct bench_parity *out)
 {
-    SAY(durability, "%s",
-        s->sync ? "sync=1: fdatasync before the commit returns" : "sync=0: survives SIGKILL");
-    SAY(compression, "%s",
-        strcmp(s->compression_type, "lz4") == 0 ? "Snappy: it has no LZ4" : "none");
-    SAY(cache, "%.0f MiB, LRU", (double)s->cache_size / 1048576);
-    SAY(write_buffers, "2 x %.0f MiB: it has never more than two",
-        (double)s->write_buffer_size / 1048576);
+    BENCH_SAY(durability, "%s",
+              s->sync ? "sync=1: fdatasync before the commit returns" : "sync=0: survives SIGKILL");
+    BENCH_SAY(compression, "%s",
+              strcmp(s->compression_type, "lz4") == 0 ? "Snappy: it has no LZ4" : "none");
+    BENCH_SAY(cache, "%.0f MiB, LRU", (double)s->cache_size / 1048576);
+    BENCH_SAY(write_buffers, "2 x %.0f MiB: it has never more than two",
+              (double)s->write_buffer_size / 1048576);
     if (s->bloom_bits > 0)
-        SAY(filter, "%d bits a key", (int)s->bloom_bits);
+        BENCH_SAY(filter, "%d bits a key", (int)s->bloom_bits);
     else
-        SAY(filter, "none");
-    SAY(block, "%llu bytes", (unsigned long long)s->block_size);
-    SAY(threads, "1 background thread: it has never more");
-    SAY(checksums, "on, verified when a block is read");
+        BENCH_SAY(filter, "none");
+    BENCH_SAY(block, "%llu bytes", (unsigned long long)s->block_size);
+    BENCH_SAY(threads, "1 background thread: it has never more");
+    BENCH_SAY(checksums, "on, verified when a block is read");
 }
 
 static void *open_store(const struct bench_settings *s, const char *dir)
 {
-    struct store *store = bench_alloc(sizeof *store);
+    struct store *store = bench_zalloc(sizeof *store);
     char *err = NULL;
 
     if (s->families > 1)
         bench_die("leveldb: it has no column families");
-    memset(store, 0, sizeof *store);
     store->sync = s->sync;
     store->opt = leveldb_options_create();
     store->cache = leveldb_cache_create_lru((size_t)s->cache_size);
@@ -176,17 +173,6 @@ static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
     return true;
 }
 
-/* It has no call for many keys. */
-static uint64_t multiget(void *session, uint32_t family, const odb_slice *keys, size_t n,
-                         uint64_t *bytes)
-{
-    uint64_t found = 0;
-
-    for (size_t i = 0; i < n; i++)
-        found += get(session, family, keys[i], bytes);
-    return found;
-}
-
 static void end_walk(leveldb_iterator_t *it)
 {
     char *err = NULL;
@@ -276,7 +262,6 @@ const struct bench_engine bench_leveldb = {
     .batch_put = batch_put,
     .batch_commit = batch_commit,
     .get = get,
-    .multiget = multiget,
     .scan = scan,
     .seek = seek,
     .wait_idle = wait_idle,

@@ -36,19 +36,17 @@ static void describe(char *text, size_t cap, char *warning, size_t warning_cap)
     (void)snprintf(warning, warning_cap, "%s", "");
 }
 
-#define SAY(field, ...) (void)snprintf(out->field, sizeof out->field, __VA_ARGS__)
-
 static void parity(const struct bench_settings *s, struct bench_parity *out)
 {
-    SAY(durability, "%s",
-        s->sync ? "fdatasync before the commit returns" : "MDB_NOSYNC: survives SIGKILL");
-    SAY(compression, "none: it has none");
-    SAY(cache, "none: the kernel's page cache, mapped; counts as its memory");
-    SAY(write_buffers, "none: writes go to the tree");
-    SAY(filter, "none: a B-tree");
-    SAY(block, "pages of the system");
-    SAY(threads, "none: one writer at a time does everything");
-    SAY(checksums, "none: it has none");
+    BENCH_SAY(durability, "%s",
+              s->sync ? "fdatasync before the commit returns" : "MDB_NOSYNC: survives SIGKILL");
+    BENCH_SAY(compression, "none: it has none");
+    BENCH_SAY(cache, "none: the kernel's page cache, mapped; counts as its memory");
+    BENCH_SAY(write_buffers, "none: writes go to the tree");
+    BENCH_SAY(filter, "none: a B-tree");
+    BENCH_SAY(block, "pages of the system");
+    BENCH_SAY(threads, "none: one writer at a time does everything");
+    BENCH_SAY(checksums, "none: it has none");
 }
 
 static void open_families(struct store *store, uint32_t count)
@@ -69,9 +67,8 @@ static void open_families(struct store *store, uint32_t count)
 
 static void *open_store(const struct bench_settings *s, const char *dir)
 {
-    struct store *store = bench_alloc(sizeof *store);
+    struct store *store = bench_zalloc(sizeof *store);
 
-    memset(store, 0, sizeof *store);
     must(mdb_env_create(&store->env));
     must(mdb_env_set_mapsize(store->env, MAP_SIZE));
     must(mdb_env_set_maxdbs(store->env, (MDB_dbi)s->families + 1));
@@ -93,12 +90,10 @@ static void close_store(void *db)
 
 static void *session_new(void *db)
 {
-    struct session *s = bench_alloc(sizeof *s);
+    struct session *s = bench_zalloc(sizeof *s);
 
-    memset(s, 0, sizeof *s);
     s->store = db;
-    s->cursor = bench_alloc(s->store->family_count * sizeof(MDB_cursor *));
-    memset(s->cursor, 0, s->store->family_count * sizeof(MDB_cursor *));
+    s->cursor = bench_zalloc(s->store->family_count * sizeof(MDB_cursor *));
     must(mdb_txn_begin(s->store->env, NULL, MDB_RDONLY, &s->read));
     mdb_txn_reset(s->read);
     return s;

@@ -43,37 +43,36 @@ static void describe(char *text, size_t cap, char *warning, size_t warning_cap)
 
 static void parity(const struct bench_settings *s, struct bench_parity *out)
 {
-#define SAY(field, ...) (void)snprintf(out->field, sizeof out->field, __VA_ARGS__)
-    SAY(durability, "%s",
-        s->sync ? "FULL: fdatasync before the commit returns" : "OS: survives SIGKILL");
-    SAY(compression, "%s", strcmp(s->compression_type, "lz4") == 0 ? "LZ4" : "none");
-    SAY(cache, "%.0f MiB", (double)s->cache_size / 1048576);
-    SAY(write_buffers, "%llu x %.0f MiB", (unsigned long long)s->max_write_buffer_number,
-        (double)s->write_buffer_size / 1048576);
+    BENCH_SAY(durability, "%s",
+              s->sync ? "FULL: fdatasync before the commit returns" : "OS: survives SIGKILL");
+    BENCH_SAY(compression, "%s", strcmp(s->compression_type, "lz4") == 0 ? "LZ4" : "none");
+    BENCH_SAY(cache, "%.0f MiB", (double)s->cache_size / 1048576);
+    BENCH_SAY(write_buffers, "%llu x %.0f MiB", (unsigned long long)s->max_write_buffer_number,
+              (double)s->write_buffer_size / 1048576);
     if (s->memory) {
-        SAY(cache, "one budget of %.0f MiB", (double)s->memory / 1048576);
-        SAY(write_buffers, "of the same budget");
+        BENCH_SAY(cache, "one budget of %.0f MiB", (double)s->memory / 1048576);
+        BENCH_SAY(write_buffers, "of the same budget");
     }
     if (s->bloom_bits > 0)
-        SAY(filter, "%d bits a key", (int)s->bloom_bits);
+        BENCH_SAY(filter, "%d bits a key", (int)s->bloom_bits);
     else
-        SAY(filter, "none");
-    SAY(block, "%llu bytes", (unsigned long long)s->block_size);
-    SAY(threads, "%llu background jobs", (unsigned long long)s->max_background_jobs);
-    SAY(checksums, "on, verified when a block is read");
+        BENCH_SAY(filter, "none");
+    BENCH_SAY(block, "%llu bytes", (unsigned long long)s->block_size);
+    BENCH_SAY(threads, "%llu background jobs", (unsigned long long)s->max_background_jobs);
+    BENCH_SAY(checksums, "on, verified when a block is read");
 }
 
 static void parity_memory(const struct bench_settings *s, struct bench_parity *out)
 {
     (void)s;
-    SAY(durability, "none: memory only");
-    SAY(compression, "none: memory only");
-    SAY(write_buffers, "none: memory only");
-    SAY(cache, "none: memory only");
-    SAY(filter, "none: an ordered map");
-    SAY(block, "none: an ordered map");
-    SAY(threads, "none");
-    SAY(checksums, "none: memory only");
+    BENCH_SAY(durability, "none: memory only");
+    BENCH_SAY(compression, "none: memory only");
+    BENCH_SAY(write_buffers, "none: memory only");
+    BENCH_SAY(cache, "none: memory only");
+    BENCH_SAY(filter, "none: an ordered map");
+    BENCH_SAY(block, "none: an ordered map");
+    BENCH_SAY(threads, "none");
+    BENCH_SAY(checksums, "none: memory only");
 }
 
 /* The families the run wants: "default", "f1", "f2" ... */
@@ -94,7 +93,7 @@ static void open_families(struct store *s, uint32_t count)
 static void *open_lsm(const struct bench_settings *s, const char *dir)
 {
     static const char *const only[] = {"default"};
-    struct store *store = bench_alloc(sizeof *store);
+    struct store *store = bench_zalloc(sizeof *store);
     odb_options opt = odb_options_default();
 
     opt.families = only;
@@ -116,7 +115,6 @@ static void *open_lsm(const struct bench_settings *s, const char *dir)
         opt.write_buffers = (uint32_t)s->max_write_buffer_number;
         opt.cache_size = s->cache_size;
     }
-    memset(store, 0, sizeof *store);
     store->how.durability = s->sync ? ODB_DURABLE_FULL : ODB_DURABLE_OS;
     must(odb_open(dir, &opt, &store->db));
     open_families(store, (uint32_t)s->families);
@@ -125,11 +123,10 @@ static void *open_lsm(const struct bench_settings *s, const char *dir)
 
 static void *open_memory(const struct bench_settings *s, const char *dir)
 {
-    struct store *store = bench_alloc(sizeof *store);
+    struct store *store = bench_zalloc(sizeof *store);
     odb_backend backend;
 
     (void)dir;
-    memset(store, 0, sizeof *store);
     must(odb_backend_memory(&backend));
     must(odb_open_backend(backend, &store->db));
     open_families(store, (uint32_t)s->families);

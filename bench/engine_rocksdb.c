@@ -57,7 +57,6 @@ static void describe(char *text, size_t cap, char *warning, size_t warning_cap)
     );
 }
 
-#define SAY(field, ...) (void)snprintf(out->field, sizeof out->field, __VA_ARGS__)
 #ifdef BENCH_ROCKSDB_HYPER
 #define CACHE_NAME "HyperClock"
 #else
@@ -66,19 +65,19 @@ static void describe(char *text, size_t cap, char *warning, size_t warning_cap)
 
 static void parity(const struct bench_settings *s, struct bench_parity *out)
 {
-    SAY(durability, "%s",
-        s->sync ? "sync=1: fdatasync before the commit returns" : "sync=0: survives SIGKILL");
-    SAY(compression, "%s", strcmp(s->compression_type, "lz4") == 0 ? "LZ4" : "none");
-    SAY(cache, "%.0f MiB, " CACHE_NAME, (double)s->cache_size / 1048576);
-    SAY(write_buffers, "%llu x %.0f MiB", (unsigned long long)s->max_write_buffer_number,
-        (double)s->write_buffer_size / 1048576);
+    BENCH_SAY(durability, "%s",
+              s->sync ? "sync=1: fdatasync before the commit returns" : "sync=0: survives SIGKILL");
+    BENCH_SAY(compression, "%s", strcmp(s->compression_type, "lz4") == 0 ? "LZ4" : "none");
+    BENCH_SAY(cache, "%.0f MiB, " CACHE_NAME, (double)s->cache_size / 1048576);
+    BENCH_SAY(write_buffers, "%llu x %.0f MiB", (unsigned long long)s->max_write_buffer_number,
+              (double)s->write_buffer_size / 1048576);
     if (s->bloom_bits > 0)
-        SAY(filter, "%g bits a key, full filter", s->bloom_bits);
+        BENCH_SAY(filter, "%g bits a key, full filter", s->bloom_bits);
     else
-        SAY(filter, "none");
-    SAY(block, "%llu bytes", (unsigned long long)s->block_size);
-    SAY(threads, "%llu background jobs", (unsigned long long)s->max_background_jobs);
-    SAY(checksums, "on, verified when a block is read");
+        BENCH_SAY(filter, "none");
+    BENCH_SAY(block, "%llu bytes", (unsigned long long)s->block_size);
+    BENCH_SAY(threads, "%llu background jobs", (unsigned long long)s->max_background_jobs);
+    BENCH_SAY(checksums, "on, verified when a block is read");
 }
 
 /* Larger than any data set here: the machine's memory limits it. */
@@ -92,11 +91,11 @@ static uint64_t best_cache(const struct bench_settings *s)
 static void parity_best(const struct bench_settings *s, struct bench_parity *out)
 {
     parity(s, out);
-    SAY(cache, "%.0f MiB, " CACHE_NAME, (double)best_cache(s) / 1048576);
+    BENCH_SAY(cache, "%.0f MiB, " CACHE_NAME, (double)best_cache(s) / 1048576);
 #ifdef BENCH_ROCKSDB_SEPARATE
-    SAY(block, "%llu bytes, hash index, values apart", (unsigned long long)s->block_size);
+    BENCH_SAY(block, "%llu bytes, hash index, values apart", (unsigned long long)s->block_size);
 #else
-    SAY(block, "%llu bytes, hash index", (unsigned long long)s->block_size);
+    BENCH_SAY(block, "%llu bytes, hash index", (unsigned long long)s->block_size);
 #endif
 }
 
@@ -168,14 +167,13 @@ void bench_rocksdb_options(const struct bench_settings *s, rocksdb_options_t **o
 
 static void *open_with(const struct bench_settings *s, const char *dir, bool best)
 {
-    struct store *store = bench_alloc(sizeof *store);
+    struct store *store = bench_zalloc(sizeof *store);
     uint32_t n = (uint32_t)s->families;
     const char **names = bench_alloc(n * sizeof *names);
     const rocksdb_options_t **opts = bench_alloc(n * sizeof *opts);
     char(*text)[16] = bench_alloc(n * sizeof *text);
     char *err = NULL;
 
-    memset(store, 0, sizeof *store);
     store->sync = s->sync;
     store->profile = s->profile;
     store->opt = rocksdb_options_create();
@@ -223,9 +221,8 @@ static void close_store(void *db)
 
 static void *session_new(void *db)
 {
-    struct session *s = bench_alloc(sizeof *s);
+    struct session *s = bench_zalloc(sizeof *s);
 
-    memset(s, 0, sizeof *s);
     s->store = db;
     s->read = rocksdb_readoptions_create();
     s->walk = rocksdb_readoptions_create();

@@ -37,12 +37,11 @@ static void must(char *err)
 
 static void *open_kind(const struct bench_settings *s, const char *dir, bool locks)
 {
-    struct store *store = bench_alloc(sizeof *store);
+    struct store *store = bench_zalloc(sizeof *store);
     char *err = NULL;
 
     if (s->families != 1)
         bench_die("rocksdb: the transactional databases are measured with one family");
-    memset(store, 0, sizeof *store);
     store->sync = s->sync;
     bench_rocksdb_options(s, &store->opt, &store->table, &store->cache);
     if (locks) {
@@ -87,9 +86,8 @@ static void close_store(void *db)
 
 static void *session_new(void *db)
 {
-    struct session *s = bench_alloc(sizeof *s);
+    struct session *s = bench_zalloc(sizeof *s);
 
-    memset(s, 0, sizeof *s);
     s->store = db;
     s->read = rocksdb_readoptions_create();
     s->write = rocksdb_writeoptions_create();
@@ -247,17 +245,6 @@ static void remove_key(void *session, uint32_t family, odb_slice key)
     elsewhere();
 }
 
-static uint64_t multiget(void *session, uint32_t family, const odb_slice *keys, size_t n,
-                         uint64_t *bytes)
-{
-    (void)session;
-    (void)family;
-    (void)keys;
-    (void)n;
-    (void)bytes;
-    elsewhere();
-}
-
 static uint64_t scan(void *session, uint32_t family, bool forward, uint64_t limit, uint64_t *bytes)
 {
     (void)session;
@@ -278,13 +265,6 @@ static uint64_t seek(void *session, uint32_t family, odb_slice key, uint64_t nex
     elsewhere();
 }
 
-static void stats(void *db, FILE *to)
-{
-    (void)db;
-    (void)to;
-    elsewhere();
-}
-
 static void describe(char *text, size_t cap, char *warning, size_t warning_cap)
 {
     bench_rocksdb.describe(text, cap, warning, warning_cap);
@@ -298,8 +278,8 @@ static void parity(const struct bench_settings *s, struct bench_parity *out)
 #define COMMON                                                                                     \
     .describe = describe, .parity = parity, .close = close_store, .session_new = session_new,      \
     .session_free = session_free, .put = put, .remove = remove_key, .batch_put = batch_put,        \
-    .batch_commit = batch_commit, .transact = transact, .get = get, .multiget = multiget,          \
-    .scan = scan, .seek = seek, .flush = flush, .stats = stats
+    .batch_commit = batch_commit, .transact = transact, .get = get, .scan = scan, .seek = seek,    \
+    .flush = flush
 
 const struct bench_engine bench_rocksdb_occ = {
     .name = "rocksdb-occ",

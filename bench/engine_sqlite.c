@@ -146,21 +146,19 @@ static void describe(char *text, size_t cap, char *warning, size_t warning_cap)
     (void)snprintf(warning, warning_cap, "%s", "");
 }
 
-#define SAY(field, ...) (void)snprintf(out->field, sizeof out->field, __VA_ARGS__)
-
 static void parity(const struct bench_settings *s, struct bench_parity *out)
 {
-    SAY(durability, "%s",
-        s->sync ? "WAL, synchronous=FULL: fsync before the commit returns"
-                : "WAL, synchronous=NORMAL: survives SIGKILL; fsync at each checkpoint");
-    SAY(compression, "none: it has none");
-    SAY(cache, "%.0f MiB of pages a connection, and the file mapped",
-        (double)s->cache_size / 1048576);
-    SAY(write_buffers, "none: writes go to the log and the tree");
-    SAY(filter, "none: a B-tree");
-    SAY(block, "pages of 4096 bytes");
-    SAY(threads, "none: one writer at a time does everything");
-    SAY(checksums, "of the log only");
+    BENCH_SAY(durability, "%s",
+              s->sync ? "WAL, synchronous=FULL: fsync before the commit returns"
+                      : "WAL, synchronous=NORMAL: survives SIGKILL; fsync at each checkpoint");
+    BENCH_SAY(compression, "none: it has none");
+    BENCH_SAY(cache, "%.0f MiB of pages a connection, and the file mapped",
+              (double)s->cache_size / 1048576);
+    BENCH_SAY(write_buffers, "none: writes go to the log and the tree");
+    BENCH_SAY(filter, "none: a B-tree");
+    BENCH_SAY(block, "pages of 4096 bytes");
+    BENCH_SAY(threads, "none: one writer at a time does everything");
+    BENCH_SAY(checksums, "of the log only");
 }
 
 static sqlite3 *connect_to(const struct store *store)
@@ -180,9 +178,8 @@ static sqlite3 *connect_to(const struct store *store)
 
 static void *open_store(const struct bench_settings *s, const char *dir)
 {
-    struct store *store = bench_alloc(sizeof *store);
+    struct store *store = bench_zalloc(sizeof *store);
 
-    memset(store, 0, sizeof *store);
     (void)snprintf(store->path, sizeof store->path, "%s/sqlite.db", dir);
     store->cache_size = s->cache_size;
     store->sync = s->sync;
@@ -209,9 +206,8 @@ static void close_store(void *db)
 
 static void *session_new(void *db)
 {
-    struct session *s = bench_alloc(sizeof *s);
+    struct session *s = bench_zalloc(sizeof *s);
 
-    memset(s, 0, sizeof *s);
     s->store = db;
     s->sql = connect_to(s->store);
     s->family = bench_alloc(s->store->family_count * sizeof *s->family);
@@ -289,16 +285,6 @@ static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
     if (found)
         bench_touch(bytes, sqlite3_column_blob(s, 0), (size_t)sqlite3_column_bytes(s, 0));
     must(NULL, sqlite3_reset(s));
-    return found;
-}
-
-static uint64_t multiget(void *session, uint32_t family, const odb_slice *keys, size_t n,
-                         uint64_t *bytes)
-{
-    uint64_t found = 0;
-
-    for (size_t i = 0; i < n; i++)
-        found += get(session, family, keys[i], bytes);
     return found;
 }
 
@@ -488,7 +474,6 @@ const struct bench_engine bench_sqlite = {
     .batch_commit = batch_commit,
     .transact = transact,
     .get = get,
-    .multiget = multiget,
     .scan = scan,
     .seek = seek,
     .flush = flush,

@@ -32,8 +32,6 @@ static void describe(char *text, size_t cap, char *warning, size_t warning_cap)
     (void)snprintf(warning, warning_cap, "%s", "");
 }
 
-#define SAY(field, ...) (void)snprintf(out->field, sizeof out->field, __VA_ARGS__)
-
 static bool wants_compression(const struct bench_settings *s)
 {
     return strcmp(s->compression_type, "none") != 0;
@@ -41,26 +39,26 @@ static bool wants_compression(const struct bench_settings *s)
 
 static void parity(const struct bench_settings *s, struct bench_parity *out)
 {
-    SAY(durability, "%s",
-        s->sync ? "log, fsync before the commit returns"
-                : "log, written before the commit returns: survives SIGKILL");
-    SAY(compression, "%s", wants_compression(s) ? "Snappy: Debian's has no LZ4" : "none");
-    SAY(cache, "%.0f MiB, for reads and writes",
-        (double)(s->cache_size + s->write_buffer_size * s->max_write_buffer_number) / 1048576);
-    SAY(write_buffers, "of the same cache");
-    SAY(filter, "none: a B-tree");
-    SAY(block, "leaf pages of %llu bytes", (unsigned long long)s->block_size);
-    SAY(threads, "1 to %llu for eviction", (unsigned long long)s->max_background_jobs);
-    SAY(checksums, "on");
+    BENCH_SAY(durability, "%s",
+              s->sync ? "log, fsync before the commit returns"
+                      : "log, written before the commit returns: survives SIGKILL");
+    BENCH_SAY(compression, "%s", wants_compression(s) ? "Snappy: Debian's has no LZ4" : "none");
+    BENCH_SAY(cache, "%.0f MiB, for reads and writes",
+              (double)(s->cache_size + s->write_buffer_size * s->max_write_buffer_number) /
+                  1048576);
+    BENCH_SAY(write_buffers, "of the same cache");
+    BENCH_SAY(filter, "none: a B-tree");
+    BENCH_SAY(block, "leaf pages of %llu bytes", (unsigned long long)s->block_size);
+    BENCH_SAY(threads, "1 to %llu for eviction", (unsigned long long)s->max_background_jobs);
+    BENCH_SAY(checksums, "on");
 }
 
 static void *open_store(const struct bench_settings *s, const char *dir)
 {
-    struct store *store = bench_alloc(sizeof *store);
+    struct store *store = bench_zalloc(sizeof *store);
     char config[512];
     WT_SESSION *wt;
 
-    memset(store, 0, sizeof *store);
     (void)snprintf(
         config, sizeof config,
         "create,cache_size=%llu,log=(enabled=true),transaction_sync=(enabled=true,method=%s),"
@@ -95,9 +93,8 @@ static void close_store(void *db)
 
 static void *session_new(void *db)
 {
-    struct session *s = bench_alloc(sizeof *s);
+    struct session *s = bench_zalloc(sizeof *s);
 
-    memset(s, 0, sizeof *s);
     s->store = db;
     s->cursor = bench_alloc(s->store->family_count * sizeof(WT_CURSOR *));
     must(s->store->conn->open_session(s->store->conn, NULL, NULL, &s->wt));
@@ -190,17 +187,6 @@ static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
     return true;
 }
 
-/* It has no call for many keys. */
-static uint64_t multiget(void *session, uint32_t family, const odb_slice *keys, size_t n,
-                         uint64_t *bytes)
-{
-    uint64_t found = 0;
-
-    for (size_t i = 0; i < n; i++)
-        found += get(session, family, keys[i], bytes);
-    return found;
-}
-
 static uint64_t scan(void *session, uint32_t family, bool forward, uint64_t limit, uint64_t *bytes)
 {
     WT_CURSOR *c = ((struct session *)session)->cursor[family];
@@ -272,7 +258,6 @@ const struct bench_engine bench_wiredtiger = {
     .batch_put = batch_put,
     .batch_commit = batch_commit,
     .get = get,
-    .multiget = multiget,
     .scan = scan,
     .seek = seek,
     .flush = flush,

@@ -76,3 +76,20 @@ void *bench_alloc(size_t size)
         bench_die("out of memory for %zu bytes", size);
     return p;
 }
+
+void *bench_zalloc(size_t size)
+{
+    return memset(bench_alloc(size), 0, size);
+}
+
+uint64_t bench_multiget(const struct bench_engine *e, void *session, uint32_t family,
+                        const odb_slice *keys, size_t n, uint64_t *bytes)
+{
+    uint64_t found = 0;
+
+    if (e->multiget)
+        return e->multiget(session, family, keys, n, bytes);
+    for (size_t i = 0; i < n; i++)
+        found += e->get(session, family, keys[i], bytes);
+    return found;
+}

@@ -290,7 +290,7 @@ static void do_multireadrandom(struct bench_worker *w)
                 k = k - k % w->s->families + family;
             keys[i] = bench_key(&w->run->keys, text + i * BENCH_KEY_MAX, k);
         }
-        found = w->e->multiget(w->session, family, keys, n, &w->bytes);
+        found = bench_multiget(w->e, w->session, family, keys, n, &w->bytes);
         w->found += found;
         w->bytes += found * w->run->keys.size;
         bench_did(w, n);

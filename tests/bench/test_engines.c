@@ -110,7 +110,7 @@ static void read_points(struct trial *t)
         assert_int_equal(t->e->get(t->session, f, keys[i], &one), t->size[f][k] > 0);
         assert_int_equal(one, t->size[f][k]);
     }
-    assert_int_equal(t->e->multiget(t->session, f, keys, 64, &bytes), found);
+    assert_int_equal(bench_multiget(t->e, t->session, f, keys, 64, &bytes), found);
     assert_int_equal(bytes, want);
     keys[0] = bench_key(&t->keys, text[0], KEYS + 5);
     assert_false(t->e->get(t->session, f, keys[0], &bytes));
