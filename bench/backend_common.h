@@ -42,7 +42,7 @@ struct backend_family {
     struct backend_family *next; /* by rising number */
     uint32_t id;
     bool is_dropped; /* under the lock */
-    char name[129];
+    const char *name;
 };
 
 struct backend_families {
@@ -73,6 +73,19 @@ static inline struct backend_family *backend_find(struct backend_families *l, co
     return f;
 }
 
+/* For work on `only`, or on all that live (NULL): the next one after `after`, from NULL to NULL. The lock is
+ * held. */
+static inline struct backend_family *backend_next(const struct backend_families *l,
+                                                  struct backend_family *only,
+                                                  const struct backend_family *after)
+{
+    struct backend_family *f = after ? after->next : l->first;
+
+    while (f && (f->is_dropped || (only && f != only)))
+        f = f->next;
+    return f;
+}
+
 /* odb_backend_ops.cf_find. */
 static inline odb_status backend_cf_find(struct backend_families *l, const char *name,
                                          odb_backend_cf *out)
@@ -90,12 +103,11 @@ static inline void backend_cf_each(struct backend_families *l,
                                    bool (*each)(void *arg, odb_backend_cf cf, const char *name),
                                    void *arg)
 {
-    bool more = true;
+    struct backend_family *f = NULL;
 
     pthread_mutex_lock(&l->lock);
-    for (struct backend_family *f = l->first; f && more; f = f->next)
-        if (!f->is_dropped)
-            more = each(arg, (odb_backend_cf){f, f->id}, f->name);
+    while ((f = backend_next(l, NULL, f)) != NULL && each(arg, (odb_backend_cf){f, f->id}, f->name))
+        continue;
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -12,11 +12,10 @@
  *
  * Threads: any; LMDB lets one write at a time.
  */
-#include "bench/backend.h"
+#include "bench/backend_common.h"
 
 #include <errno.h>
 #include <lmdb.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,9 +27,8 @@
 #define MAP_SIZE     (sizeof(void *) > 4 ? (size_t)1 << 38 : (size_t)1 << 30)
 
 struct family {
+    struct backend_family head;
     MDB_dbi dbi;
-    uint32_t id;
-    bool is_dropped; /* under the lock */
     char name[129];
 };
 
@@ -39,9 +37,8 @@ struct store {
     MDB_dbi list;
     odb_durability durability;
     bool is_readonly;
-    pthread_mutex_t lock;                /* the families */
-    struct family *family[FAMILIES_MAX]; /* by number */
-    uint32_t family_count;
+    struct backend_families families;
+    uint32_t family_count; /* the dropped ones, too: the next number; under the families' lock */
     _Atomic uint64_t commits, ops; /* since open */
 };
 
@@ -149,6 +146,13 @@ static int family_write(struct store *s, MDB_txn *txn, uint32_t id, const char *
     return rc ? rc : mdb_dbi_open(txn, tree, MDB_CREATE, dbi);
 }
 
+/* With the next number. The lock is held, or nobody else has the store yet. */
+static void family_add(struct store *s, struct family *f)
+{
+    f->head = (struct backend_family){.id = s->family_count++, .name = f->name};
+    backend_link(&s->families, &f->head);
+}
+
 static odb_status family_make(struct store *s, const char *name, struct family **out)
 {
     struct family *f = s->family_count < FAMILIES_MAX ? calloc(1, sizeof *f) : NULL;
@@ -159,11 +163,10 @@ static odb_status family_make(struct store *s, const char *name, struct family *
         return odb_error_set(ODB_LIMIT, "lmdb: no room for another family");
     if (!f)
         return no_memory();
-    f->id = s->family_count;
     (void)snprintf(f->name, sizeof f->name, "%s", name);
     rc = mdb_txn_begin(s->env, NULL, 0, &txn);
     if (rc == 0)
-        rc = family_write(s, txn, f->id, f->name, true, &f->dbi);
+        rc = family_write(s, txn, s->family_count, f->name, true, &f->dbi);
     if (rc == 0) {
         rc = mdb_txn_commit(txn);
         txn = NULL;
@@ -176,42 +179,14 @@ static odb_status family_make(struct store *s, const char *name, struct family *
         free(f);
         return status_of(rc);
     }
-    s->family[s->family_count++] = f;
+    family_add(s, f);
     *out = f;
     return ODB_OK;
 }
 
-/* The lock is held. */
-static struct family *family_named(struct store *s, const char *name)
-{
-    for (uint32_t i = 0; i < s->family_count; i++)
-        if (!s->family[i]->is_dropped && strcmp(s->family[i]->name, name) == 0)
-            return s->family[i];
-    return NULL;
-}
-
-static struct family *family_numbered(struct store *s, uint32_t id)
-{
-    struct family *f;
-
-    pthread_mutex_lock(&s->lock);
-    f = id < s->family_count && !s->family[id]->is_dropped ? s->family[id] : NULL;
-    pthread_mutex_unlock(&s->lock);
-    return f;
-}
-
 static odb_status lmdb_cf_find(void *self, const char *name, odb_backend_cf *out)
 {
-    struct store *s = self;
-    struct family *f;
-
-    pthread_mutex_lock(&s->lock);
-    f = family_named(s, name);
-    pthread_mutex_unlock(&s->lock);
-    if (!f)
-        return odb_error_set(ODB_NO_FAMILY, "lmdb: there is no such column family");
-    *out = (odb_backend_cf){f, f->id};
-    return ODB_OK;
+    return backend_cf_find(&((struct store *)self)->families, name, out);
 }
 
 static odb_status lmdb_cf_create(void *self, const char *name, const odb_cf_options *opt,
@@ -222,12 +197,13 @@ static odb_status lmdb_cf_create(void *self, const char *name, const odb_cf_opti
     odb_status st;
 
     (void)opt; /* a tree has none of these */
-    pthread_mutex_lock(&s->lock);
-    st = family_named(s, name) ? odb_error_set(ODB_EXISTS, "lmdb: a family of that name is there")
-                               : family_make(s, name, &f);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&s->families.lock);
+    st = backend_look(&s->families, name, 0)
+             ? odb_error_set(ODB_EXISTS, "lmdb: a family of that name is there")
+             : family_make(s, name, &f);
+    pthread_mutex_unlock(&s->families.lock);
     if (st == ODB_OK)
-        *out = (odb_backend_cf){f, f->id};
+        *out = (odb_backend_cf){f, f->head.id};
     return st;
 }
 
@@ -239,7 +215,7 @@ static odb_status lmdb_cf_drop(void *self, void *family)
     int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
 
     if (rc == 0)
-        rc = family_write(s, txn, f->id, f->name, false, &f->dbi);
+        rc = family_write(s, txn, f->head.id, f->name, false, &f->dbi);
     if (rc == 0)
         rc = mdb_drop(txn, f->dbi, 0);
     if (rc == 0) {
@@ -252,23 +228,14 @@ static odb_status lmdb_cf_drop(void *self, void *family)
         mdb_txn_abort(txn);
     if (rc != 0)
         return status_of(rc);
-    pthread_mutex_lock(&s->lock);
-    f->is_dropped = true;
-    pthread_mutex_unlock(&s->lock);
+    backend_mark_dropped(&s->families, &f->head);
     return ODB_OK;
 }
 
 static void lmdb_cf_each(void *self, bool (*each)(void *arg, odb_backend_cf cf, const char *name),
                          void *arg)
 {
-    struct store *s = self;
-    bool more = true;
-
-    pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i < s->family_count && more; i++)
-        if (!s->family[i]->is_dropped)
-            more = each(arg, (odb_backend_cf){s->family[i], i}, s->family[i]->name);
-    pthread_mutex_unlock(&s->lock);
+    backend_cf_each(&((struct store *)self)->families, each, arg);
 }
 
 /* ---- moments ---- */
@@ -385,7 +352,7 @@ struct filling {
 static bool add_op(void *arg, const odb_op *op)
 {
     struct filling *to = arg;
-    struct family *f = family_numbered(to->store, op->family);
+    struct family *f = (struct family *)backend_find(&to->store->families, NULL, op->family);
     struct stored_key k;
     MDB_val v = {op->value.size, NULL};
     int rc;
@@ -597,16 +564,11 @@ static odb_status walk_enter(struct walk *w, void *snapshot)
 static odb_status lmdb_refresh(odb_iter *it, void *snapshot)
 {
     struct walk *w = walk_of(it), old = *w;
-    odb_status st = ODB_OK;
+    odb_status st = backend_check_dropped(&w->store->families, &w->family->head);
 
-    pthread_mutex_lock(&w->store->lock);
-    if (w->family->is_dropped)
-        st = odb_error_set(ODB_NO_FAMILY, "lmdb: the family was dropped");
-    pthread_mutex_unlock(&w->store->lock);
     if (st != ODB_OK)
         return st;
     st = walk_enter(w, snapshot);
-
     if (st == ODB_OK) {
         walk_end(&old);
     } else {
@@ -680,19 +642,18 @@ static odb_status lmdb_stats(void *self, void *family, odb_stats_t *out)
 
     if (rc != 0)
         return status_of(rc);
-    pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i < s->family_count; i++) {
-        struct family *f = s->family[i];
+    pthread_mutex_lock(&s->families.lock);
+    for (struct backend_family *f = NULL; (f = backend_next(&s->families, family, f)) != NULL;) {
         MDB_stat one;
 
-        if (f->is_dropped || (family && f != family) || mdb_stat(txn, f->dbi, &one) != 0)
+        if (mdb_stat(txn, ((struct family *)f)->dbi, &one) != 0)
             continue;
         out->level[0].files += one.ms_entries > 0; /* its tree */
         out->level[0].entries += one.ms_entries;
         out->level[0].bytes +=
             (one.ms_branch_pages + one.ms_leaf_pages + one.ms_overflow_pages) * one.ms_psize;
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->families.lock);
     mdb_txn_abort(txn);
     out->commits = atomic_load(&s->commits);
     out->ops = out->sequence = atomic_load(&s->ops);
@@ -709,9 +670,13 @@ static odb_status lmdb_close(void *self)
         (void)mdb_env_sync(s->env, 1); /* closing makes durable what was written */
     if (s->env)
         mdb_env_close(s->env);
-    for (uint32_t i = 0; i < s->family_count; i++)
-        free(s->family[i]);
-    (void)pthread_mutex_destroy(&s->lock);
+    while (s->families.first) {
+        struct backend_family *f = s->families.first;
+
+        s->families.first = f->next;
+        free(f);
+    }
+    (void)pthread_mutex_destroy(&s->families.lock);
     free(s);
     return ODB_OK;
 }
@@ -770,16 +735,15 @@ static int load_families(struct store *s, MDB_txn *txn)
             rc = f ? MDB_CORRUPTED : ENOMEM;
             break;
         }
-        f->id = s->family_count;
-        f->is_dropped = line[0] == 0;
         memcpy(f->name, line + 1, v.mv_size - 1);
-        (void)snprintf(tree, sizeof tree, "cf%u", f->id);
+        (void)snprintf(tree, sizeof tree, "cf%u", s->family_count);
         rc = mdb_dbi_open(txn, tree, 0, &f->dbi);
         if (rc != 0) {
             free(f);
             break;
         }
-        s->family[s->family_count++] = f;
+        family_add(s, f);
+        f->head.is_dropped = line[0] == 0;
     }
     mdb_cursor_close(c);
     return rc == MDB_NOTFOUND ? 0 : rc;
@@ -816,41 +780,34 @@ static odb_status open_env(struct store *s, const char *dir)
 
 static odb_status create_missing(struct store *s, const odb_options *o)
 {
-    static const char *const seven[] = {ODB_FAMILY_DEFAULT,       ODB_FAMILY_RECORDS,
-                                        ODB_FAMILY_GRAPH_FORWARD, ODB_FAMILY_GRAPH_BACKWARD,
-                                        ODB_FAMILY_VECTOR_DATA,   ODB_FAMILY_VECTOR_INDEX,
-                                        ODB_FAMILY_METADATA};
-    const char *const *names = o->families ? o->families : seven;
-    size_t n = o->families ? o->family_count : sizeof seven / sizeof seven[0];
+    size_t n;
+    const char *const *names = backend_wanted(o, &n);
     odb_status st = ODB_OK;
     struct family *f;
 
-    if (!family_named(s, ODB_FAMILY_DEFAULT)) /* its number is 0 */
+    if (!backend_find(&s->families, ODB_FAMILY_DEFAULT, 0)) /* its number is 0 */
         st = family_make(s, ODB_FAMILY_DEFAULT, &f);
     for (size_t i = 0; st == ODB_OK && i < n; i++)
-        if (!family_named(s, names[i]))
+        if (!backend_find(&s->families, names[i], 0))
             st = family_make(s, names[i], &f);
     return st;
 }
 
 odb_status odb_backend_lmdb(const char *dir, const odb_options *opt, odb_backend *out)
 {
-    odb_options o = odb_options_default();
+    odb_options o = backend_options(opt);
+    odb_status st = check_presence(dir, &o);
     struct store *s;
-    odb_status st;
 
-    if (opt)
-        memcpy(&o, opt, opt->size < sizeof o ? opt->size : sizeof o);
-    st = check_presence(dir, &o);
     if (st != ODB_OK)
         return st;
     s = calloc(1, sizeof *s);
-    if (!s || pthread_mutex_init(&s->lock, NULL) != 0) {
+    if (!s || pthread_mutex_init(&s->families.lock, NULL) != 0) {
         free(s);
         return no_memory();
     }
     s->is_readonly = o.is_readonly;
-    s->durability = o.durability ? o.durability : ODB_DURABLE_OS;
+    s->durability = o.durability;
     st = open_env(s, dir);
     if (st == ODB_OK && !s->is_readonly)
         st = create_missing(s, &o);

@@ -8,18 +8,15 @@
  *
  * Threads: RocksDB's own rules allow every call from any thread; the list of families has a lock.
  */
-#include "bench/backend.h"
+#include "bench/backend_common.h"
 
-#include <pthread.h>
 #include <rocksdb/c.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 struct family {
+    struct backend_family head;
     rocksdb_column_family_handle_t *handle;
-    uint32_t id;
-    bool is_dropped;
-    struct family *next; /* in order of creation */
     char name[];
 };
 
@@ -31,8 +28,7 @@ struct store {
     rocksdb_readoptions_t *now;
     rocksdb_writeoptions_t *write[2][2]; /* synced; not to wait */
     odb_durability durability;
-    pthread_mutex_t lock; /* the list; handles in it stay until close */
-    struct family *first;
+    struct backend_families families;
 };
 
 struct moment {
@@ -101,7 +97,9 @@ static struct family *family_new(rocksdb_column_family_handle_t *handle)
     struct family *f = name ? malloc(sizeof *f + len + 1) : NULL;
 
     if (f) {
-        *f = (struct family){.handle = handle, .id = rocksdb_column_family_handle_get_id(handle)};
+        f->handle = handle;
+        f->head = (struct backend_family){.id = rocksdb_column_family_handle_get_id(handle),
+                                          .name = f->name};
         memcpy(f->name, name, len);
         f->name[len] = 0;
     }
@@ -109,37 +107,9 @@ static struct family *family_new(rocksdb_column_family_handle_t *handle)
     return f;
 }
 
-static void family_link(struct store *s, struct family *f)
-{
-    struct family **at = &s->first;
-
-    while (*at && (*at)->id < f->id)
-        at = &(*at)->next;
-    f->next = *at;
-    *at = f;
-}
-
-/* By name, or by number when `name` is NULL; the living only. */
-static struct family *family_find(struct store *s, const char *name, uint32_t id)
-{
-    struct family *f;
-
-    pthread_mutex_lock(&s->lock);
-    for (f = s->first; f; f = f->next)
-        if (!f->is_dropped && (name ? strcmp(f->name, name) == 0 : f->id == id))
-            break;
-    pthread_mutex_unlock(&s->lock);
-    return f;
-}
-
 static odb_status rocks_cf_find(void *self, const char *name, odb_backend_cf *out)
 {
-    struct family *f = family_find(self, name, 0);
-
-    if (!f)
-        return odb_error_set(ODB_NO_FAMILY, "rocksdb: there is no such column family");
-    *out = (odb_backend_cf){f, f->id};
-    return ODB_OK;
+    return backend_cf_find(&((struct store *)self)->families, name, out);
 }
 
 static odb_status rocks_cf_create(void *self, const char *name, const odb_cf_options *opt,
@@ -151,7 +121,7 @@ static odb_status rocks_cf_create(void *self, const char *name, const odb_cf_opt
     struct family *f;
 
     (void)opt; /* a family is as the database was opened with */
-    if (family_find(s, name, 0))
+    if (backend_find(&s->families, name, 0))
         return odb_error_set(ODB_EXISTS, "rocksdb: a column family of that name is there");
     handle = rocksdb_create_column_family(s->db, s->opt, name, &err);
     if (err)
@@ -161,10 +131,10 @@ static odb_status rocks_cf_create(void *self, const char *name, const odb_cf_opt
         rocksdb_column_family_handle_destroy(handle);
         return no_memory();
     }
-    pthread_mutex_lock(&s->lock);
-    family_link(s, f);
-    pthread_mutex_unlock(&s->lock);
-    *out = (odb_backend_cf){f, f->id};
+    pthread_mutex_lock(&s->families.lock);
+    backend_link(&s->families, &f->head);
+    pthread_mutex_unlock(&s->families.lock);
+    *out = (odb_backend_cf){f, f->head.id};
     return ODB_OK;
 }
 
@@ -177,23 +147,14 @@ static odb_status rocks_cf_drop(void *self, void *family)
     rocksdb_drop_column_family(s->db, f->handle, &err);
     if (err)
         return status_of(err);
-    pthread_mutex_lock(&s->lock);
-    f->is_dropped = true;
-    pthread_mutex_unlock(&s->lock);
+    backend_mark_dropped(&s->families, &f->head);
     return ODB_OK;
 }
 
 static void rocks_cf_each(void *self, bool (*each)(void *arg, odb_backend_cf cf, const char *name),
                           void *arg)
 {
-    struct store *s = self;
-    bool more = true;
-
-    pthread_mutex_lock(&s->lock);
-    for (struct family *f = s->first; f && more; f = f->next)
-        if (!f->is_dropped)
-            more = each(arg, (odb_backend_cf){f, f->id}, f->name);
-    pthread_mutex_unlock(&s->lock);
+    backend_cf_each(&((struct store *)self)->families, each, arg);
 }
 
 /* ---- points ---- */
@@ -265,7 +226,7 @@ struct filling {
 static bool add_op(void *arg, const odb_op *op)
 {
     struct filling *to = arg;
-    struct family *f = family_find(to->store, NULL, op->family);
+    struct family *f = (struct family *)backend_find(&to->store->families, NULL, op->family);
 
     if (!f)
         to->unknown = true;
@@ -403,10 +364,13 @@ static bool rocks_prev(odb_iter *it)
 
 static odb_status rocks_refresh(odb_iter *it, void *snapshot)
 {
-    if (walk_of(it)->family->is_dropped)
-        return odb_error_set(ODB_NO_FAMILY, "rocksdb: the column family was dropped");
-    walk_end(walk_of(it));
-    walk_begin(walk_of(it), snapshot);
+    struct walk *w = walk_of(it);
+    odb_status st = backend_check_dropped(&w->store->families, &w->family->head);
+
+    if (st != ODB_OK)
+        return st;
+    walk_end(w);
+    walk_begin(w, snapshot);
     return ODB_OK;
 }
 
@@ -469,13 +433,11 @@ static odb_status rocks_flush(void *self, void *family)
     odb_status st = ODB_OK;
 
     rocksdb_flushoptions_set_wait(opt, 1);
-    if (family)
-        st = flush_one(s, family, opt);
-    pthread_mutex_lock(&s->lock);
-    for (struct family *f = family ? NULL : s->first; f && st == ODB_OK; f = f->next)
-        if (!f->is_dropped)
-            st = flush_one(s, f, opt);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&s->families.lock);
+    for (struct backend_family *f = NULL;
+         st == ODB_OK && (f = backend_next(&s->families, family, f)) != NULL;)
+        st = flush_one(s, (struct family *)f, opt);
+    pthread_mutex_unlock(&s->families.lock);
     rocksdb_flushoptions_destroy(opt);
     return st;
 }
@@ -496,12 +458,11 @@ static odb_status rocks_compact(void *self, void *family, const odb_range *range
 
     (void)progress;
     (void)arg;
-    pthread_mutex_lock(&s->lock);
-    for (struct family *f = s->first; f; f = f->next)
-        if (!f->is_dropped && (!family || f == family))
-            rocksdb_compact_range_cf(s->db, f->handle, range->lower.data, range->lower.size,
-                                     range->upper.data, range->upper.size);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&s->families.lock);
+    for (struct backend_family *f = NULL; (f = backend_next(&s->families, family, f)) != NULL;)
+        rocksdb_compact_range_cf(s->db, ((struct family *)f)->handle, range->lower.data,
+                                 range->lower.size, range->upper.data, range->upper.size);
+    pthread_mutex_unlock(&s->families.lock);
     return ODB_OK;
 }
 
@@ -538,10 +499,10 @@ static odb_status rocks_stats(void *self, void *family, odb_stats_t *out)
 {
     struct store *s = self;
 
-    pthread_mutex_lock(&s->lock);
-    for (struct family *f = s->first; f; f = f->next) {
-        if (f->is_dropped || (family && f != family))
-            continue;
+    pthread_mutex_lock(&s->families.lock);
+    for (struct backend_family *b = NULL; (b = backend_next(&s->families, family, b)) != NULL;) {
+        struct family *f = (struct family *)b;
+
         out->memtables += property(s, f, "rocksdb.num-immutable-mem-table") + 1;
         out->memtable_bytes += property(s, f, "rocksdb.size-all-mem-tables");
         out->memtable_entries += property(s, f, "rocksdb.num-entries-active-mem-table") +
@@ -549,7 +510,7 @@ static odb_status rocks_stats(void *self, void *family, odb_stats_t *out)
         out->debt += property(s, f, "rocksdb.estimate-pending-compaction-bytes");
         add_levels(s, f, out);
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&s->families.lock);
     out->ops = out->sequence = rocksdb_get_latest_sequence_number(s->db);
     out->cache_bytes = rocksdb_cache_get_usage(s->cache);
     out->memory_bytes = out->cache_bytes + out->memtable_bytes;
@@ -562,10 +523,10 @@ static odb_status rocks_close(void *self)
 {
     struct store *s = self;
 
-    while (s->first) {
-        struct family *f = s->first;
+    while (s->families.first) {
+        struct family *f = (struct family *)s->families.first;
 
-        s->first = f->next;
+        s->families.first = f->head.next;
         rocksdb_column_family_handle_destroy(f->handle);
         free(f);
     }
@@ -578,7 +539,7 @@ static odb_status rocks_close(void *self)
     rocksdb_options_destroy(s->opt);
     rocksdb_block_based_options_destroy(s->table);
     rocksdb_cache_destroy(s->cache);
-    (void)pthread_mutex_destroy(&s->lock);
+    (void)pthread_mutex_destroy(&s->families.lock);
     free(s);
     return ODB_OK;
 }
@@ -642,7 +603,7 @@ static struct store *store_new(const odb_options *o)
 
     if (!s)
         return NULL;
-    if (pthread_mutex_init(&s->lock, NULL) != 0) {
+    if (pthread_mutex_init(&s->families.lock, NULL) != 0) {
         free(s);
         return NULL;
     }
@@ -654,7 +615,7 @@ static struct store *store_new(const odb_options *o)
         rocksdb_writeoptions_set_sync(s->write[i / 2][i % 2], i >= 2);
         rocksdb_writeoptions_set_no_slowdown(s->write[i / 2][i % 2], (i & 1) != 0);
     }
-    s->durability = o->durability ? o->durability : ODB_DURABLE_OS;
+    s->durability = o->durability;
     return s;
 }
 
@@ -690,7 +651,7 @@ static odb_status open_all(struct store *s, const char *dir, bool is_readonly)
             st = no_memory();
             break;
         }
-        family_link(s, f);
+        backend_link(&s->families, &f->head);
     }
     if (listed)
         rocksdb_list_column_families_destroy(listed, count);
@@ -701,30 +662,23 @@ static odb_status open_all(struct store *s, const char *dir, bool is_readonly)
 
 static odb_status create_missing(struct store *s, const odb_options *o)
 {
-    static const char *const seven[] = {ODB_FAMILY_DEFAULT,       ODB_FAMILY_RECORDS,
-                                        ODB_FAMILY_GRAPH_FORWARD, ODB_FAMILY_GRAPH_BACKWARD,
-                                        ODB_FAMILY_VECTOR_DATA,   ODB_FAMILY_VECTOR_INDEX,
-                                        ODB_FAMILY_METADATA};
-    const char *const *names = o->families ? o->families : seven;
-    size_t n = o->families ? o->family_count : sizeof seven / sizeof seven[0];
+    size_t n;
+    const char *const *names = backend_wanted(o, &n);
     odb_status st = ODB_OK;
     odb_backend_cf cf;
 
     for (size_t i = 0; st == ODB_OK && i < n; i++)
-        if (!family_find(s, names[i], 0))
+        if (!backend_find(&s->families, names[i], 0))
             st = rocks_cf_create(s, names[i], NULL, &cf);
     return st;
 }
 
 odb_status odb_backend_rocksdb(const char *dir, const odb_options *opt, odb_backend *out)
 {
-    odb_options o = odb_options_default();
-    struct store *s;
+    odb_options o = backend_options(opt);
+    struct store *s = store_new(&o);
     odb_status st;
 
-    if (opt)
-        memcpy(&o, opt, opt->size < sizeof o ? opt->size : sizeof o);
-    s = store_new(&o);
     if (!s)
         return no_memory();
     st = open_all(s, dir, o.is_readonly);

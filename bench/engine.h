@@ -121,7 +121,7 @@ struct bench_engine {
     void (*wait_idle)(void *db); /* until no flush and no merge is due; NULL: it has none */
     void (*compact)(void *db);   /* NULL: it has no such thing */
 
-    void (*stats)(void *db, FILE *to);
+    void (*stats)(void *db, FILE *to); /* NULL: it tells nothing */
     /* Counts that only grow; NULL: it counts nothing. Only asked for with --profile. Of the whole
      * database, but for those of `thread_counts` (1 << BENCH_COUNTER_...), which are the session's. */
     void (*counts)(void *session, struct bench_counts *out);
