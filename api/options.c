@@ -6,10 +6,12 @@
  * With a memory budget B the parts are sized from it, for those who set nothing else:
  *
  *     write buffer   B/16, from 64 KiB to 128 MiB      (the budget of cf/ limits all of them together)
- *     cache          B/2 less 4 MiB (at least B/4), which merges and the rest of the process need
+ *     cache          B/2 less 7 MiB (at least B/4), which merges and the rest of the process need
  *     workers        two below 64 MiB, and merges are not split
- *     tables         half a write buffer to 64 MiB, first level four of them
- *     ring, log      B/64 and B/4 where that is less than the defaults
+ *     tables         half a write buffer, 256 KiB to 64 MiB; the first level holds four of them
+ *     open tables    four for each MiB, 16 to 512
+ *     ring           B/64 rounded down to a power of two, 64 KiB to 1 MiB
+ *     log            segments of B/16, 256 KiB to 64 MiB; kept up to 4 B, 4 MiB to 1 GiB
  */
 #include "api/db_priv.h"
 
