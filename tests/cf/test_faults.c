@@ -402,7 +402,8 @@ static void P16_recoveries_without_memory_change_nothing(void **state)
     unsigned requests = 0;
 
     (void)state;
-    for (int sticky = 0; sticky < 2; sticky++) {
+    for (int mode = 0; mode < 3; mode++) {
+        static const int sticky[] = {0, 1, 9}; /* once, for ever, for a while */
         bool hit = true;
 
         for (long n = 0; hit; n += stride) {
@@ -412,7 +413,7 @@ static void P16_recoveries_without_memory_change_nothing(void **state)
             struct cf_set *s = NULL;
             odb_status st;
 
-            test_alloc_fail(n, sticky);
+            test_alloc_fail(n, sticky[mode]);
             st = cf_open(DB, &o, &s);
             hit = test_alloc_requests() > n;
             test_alloc_fail(-1, 0);
@@ -465,10 +466,12 @@ static void a_full_disk_refuses_and_resumes(void **state)
 
 /* ---- memory ---- */
 
-/* Each request fails, once, or from there on for a while; what is refused is not there, what was
- * answered is. */
-static void run_without_memory(long after, int sticky, bool *was_hit)
+enum want { ONCE, FOR_A_WHILE, FOR_EVER };
+
+/* Each request fails, once, or from there on; what is refused is not there, what was answered is. */
+static void run_without_memory(long after, enum want want, bool *was_hit)
 {
+    bool sticky = want != ONCE;
     struct os *os = sim_new(7);
     struct fault f = {.at = (uint64_t)after, .st = ODB_NOMEM, .is_sticky = sticky};
     odb_status st;
@@ -490,7 +493,7 @@ static void run_without_memory(long after, int sticky, bool *was_hit)
         if (st != ODB_OK) {
             *was_hit = true;
             steps += 4;
-            if (sticky && steps > 20)
+            if (want == FOR_A_WHILE && steps > 20)
                 test_alloc_fail(-1, 0);
             if (st == ODB_UNKNOWN || st == ODB_READONLY)
                 break;
@@ -508,28 +511,34 @@ static void run_without_memory(long after, int sticky, bool *was_hit)
     assert_int_equal(test_alloc_alive(), 0);
 }
 
-static void every_allocation_that_fails(int sticky)
+static void every_allocation_that_fails(enum want want)
 {
-    long stride = (long)env_number("ODB_TEST_STRIDE", 1) * 3, n;
+    long stride = (long)env_number("ODB_TEST_STRIDE", 1), n, runs = 0;
     bool hit = true;
 
-    for (n = 0; hit && n < 100000; n += n < 300 ? 1 : stride) {
+    for (n = 0; hit && n < 100000; n += n < 300 ? 1 : stride, runs++) {
         hit = false;
-        run_without_memory(n, sticky, &hit);
+        run_without_memory(n, want, &hit);
     }
-    print_message("%ld requests\n", n);
+    print_message("%ld of %ld requests failed\n", runs, n);
 }
 
 static void want_of_memory_once_breaks_no_promise(void **state)
 {
     (void)state;
-    every_allocation_that_fails(0);
+    every_allocation_that_fails(ONCE);
 }
 
 static void want_of_memory_for_a_while_breaks_no_promise(void **state)
 {
     (void)state;
-    every_allocation_that_fails(1);
+    every_allocation_that_fails(FOR_A_WHILE);
+}
+
+static void want_of_memory_for_ever_breaks_no_promise(void **state)
+{
+    (void)state;
+    every_allocation_that_fails(FOR_EVER);
 }
 
 int main(void)
@@ -548,6 +557,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_refuses_and_resumes),
         cmocka_unit_test(want_of_memory_once_breaks_no_promise),
         cmocka_unit_test(want_of_memory_for_a_while_breaks_no_promise),
+        cmocka_unit_test(want_of_memory_for_ever_breaks_no_promise),
     };
 
     test_alloc_keep_memory();

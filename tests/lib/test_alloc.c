@@ -49,7 +49,9 @@ static int must_fail(void)
     long n = atomic_fetch_add(&requests, 1);
     long limit = atomic_load(&fail_after);
 
-    if (limit < 0 || n < limit || (n > limit && !atomic_load(&fail_sticky)))
+    int sticky = atomic_load(&fail_sticky);
+
+    if (limit < 0 || n < limit || (sticky != 1 && n >= limit + (sticky ? sticky : 1)))
         return 0;
     atomic_fetch_add(&failed, 1);
     return 1;

@@ -5,8 +5,8 @@
 
 #include "base/alloc.h"
 
-/* Let `after` requests succeed, then fail: the next one only (`sticky` 0) or all that follow.
- * Counting starts now; a negative `after` never fails. */
+/* Let `after` requests succeed, then fail: the next one only (`sticky` 0), all that follow
+ * (1), or so many. Counting starts now; a negative `after` never fails. */
 void test_alloc_fail(long after, int sticky);
 /* Requests since the last test_alloc_fail(). */
 long test_alloc_requests(void);
