@@ -30,6 +30,7 @@
 #define TABLE_STACK      ((size_t)8 << 10)   /* frames up to this are read through the stack */
 #define TABLE_WINDOW     ((size_t)256 << 10) /* one request of a scan, */
 #define TABLE_WINDOW_MIN ((size_t)16 << 10)  /* and of a scan of a small table */
+#define TABLE_AHEAD      8                   /* windows asked for ahead by who reads whole ones */
 
 ODB_COLD odb_status table_corrupt(const struct sst_table *t, uint64_t off, const char *what)
 {
@@ -370,10 +371,16 @@ static odb_status table_scan_fill(struct sst_table *t, struct table_scan *s, uin
     s->window.len = (size_t)(end - begin);
     s->window_off = begin;
     s->bytes_read += s->window.len;
-    /* The descriptor is meant for random reads: ask by hand for what this walk needs next. */
-    if (!is_backward && end < data_end)
-        os_read_ahead(t->file, end, window);
-    else if (is_backward && begin > SST_HEADER_LEN + window)
+    /* The descriptor is meant for random reads: ask by hand for what this walk needs next. A disk answers
+     * best when some requests lie before it: who has come to whole windows is going far. */
+    if (!is_backward && end < data_end) {
+        uint64_t until = end + window * (window == table_window(t) ? TABLE_AHEAD : 1);
+
+        if (s->asked < end || s->asked > until)
+            s->asked = end;
+        os_read_ahead(t->file, s->asked, (size_t)(until - s->asked));
+        s->asked = until;
+    } else if (is_backward && begin > SST_HEADER_LEN + window)
         os_read_ahead(t->file, begin - window, window);
     return ODB_OK;
 }

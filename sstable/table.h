@@ -68,6 +68,7 @@ ODB_MUST_CHECK odb_status table_load(struct sst_table *t, uint32_t no, bool veri
 struct table_scan {
     struct buf window; /* file bytes from window_off on */
     uint64_t window_off;
+    uint64_t asked; /* of the file, to be read ahead: up to here */
     struct buf raw; /* the block last unpacked */
     uint64_t bytes_read;
 };
