@@ -197,12 +197,18 @@ static inline const struct vec_id *vec_name(const struct vec_arena *a, uint32_t 
     return (const void *)(block + (size_t)(ref % VEC_NAME_UNITS) * VEC_NAME_UNIT);
 }
 
+/* Whether vec_arena_grow() has been there, of a slot below slots_max. */
+static inline bool vec_slot_has_memory(const struct vec_arena *a, uint32_t slot)
+{
+    return atomic_load_explicit(&a->begun[slot >> VEC_NODE_BITS].p, memory_order_acquire) &&
+           atomic_load_explicit(&a->codes[slot >> a->code_bits].p, memory_order_acquire);
+}
+
 /* Whether there is memory for this number, which may be anybody's word. */
 static inline bool vec_slot_exists(const struct vec_arena *a, uint32_t slot)
 {
     return slot < atomic_load_explicit(&a->slot_count, memory_order_acquire) &&
-           atomic_load_explicit(&a->begun[slot >> VEC_NODE_BITS].p, memory_order_acquire) &&
-           atomic_load_explicit(&a->codes[slot >> a->code_bits].p, memory_order_acquire);
+           vec_slot_has_memory(a, slot);
 }
 
 static inline uint32_t vec_links_max(const struct vec_arena *a, unsigned level)

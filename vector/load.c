@@ -5,6 +5,9 @@
  *     N            -> rows of links                    (how to get there)
  *     P            -> nothing: what has no N is pending, marked or not
  *
+ * Where there is much of it, one thread reads vectors, one makes slots of them, and one loads the graph. The
+ * snapshot is the same, and nothing is compared before all have come to their end.
+ *
  * The graph is taken as it is when everything agrees: M fits the configuration and counts the nodes,
  * every N is sound, names nodes only, and has a vector or an X. Neither M nor N: nothing was linked
  * yet. Otherwise the links are dropped and every vector becomes pending, which is found by looking
@@ -51,7 +54,7 @@ static odb_status bits_grow(uint64_t **bits, size_t have, size_t need)
     return ODB_OK;
 }
 
-/* Room for a slot: bits and memory. */
+/* Room for the bits of a slot. */
 static odb_status know_slot(struct loading *l, uint32_t slot)
 {
     size_t need = (size_t)slot / 64 + 1;
@@ -70,10 +73,21 @@ static odb_status know_slot(struct loading *l, uint32_t slot)
         if (st == ODB_OK)
             l->words = words;
     }
-    if (st == ODB_OK)
-        st = vec_arena_grow(&l->ix->a, slot);
     if (st == ODB_OK && slot >= l->slot_count)
         l->slot_count = slot + 1;
+    return st;
+}
+
+/* The same, and memory in the arena; not under the reserve lock. */
+static odb_status know_node(struct loading *l, uint32_t slot)
+{
+    odb_status st = know_slot(l, slot);
+
+    if (st != ODB_OK || vec_slot_has_memory(&l->ix->a, slot))
+        return st;
+    os_mutex_lock(&l->ix->slot_lock);
+    st = vec_arena_grow(&l->ix->a, slot);
+    os_mutex_unlock(&l->ix->slot_lock);
     return st;
 }
 
@@ -122,6 +136,8 @@ static odb_status load_locked(struct loading *l, odb_slice id, odb_slice row)
     if (d.nid >= l->slot_max || know_bit(l->data, l, d.nid))
         return note_double(l, id, row);
     st = know_slot(l, d.nid);
+    if (st == ODB_OK)
+        st = vec_arena_grow(&ix->a, d.nid);
     if (st != ODB_OK)
         return st;
     st = vec_name_add(&ix->a, id, &name);
@@ -317,7 +333,7 @@ static odb_status load_dead(struct loading *l, odb_slice key, odb_slice value)
     (void)value;
     if (!vec_key_read(key, &kind, &slot) || slot >= l->slot_max)
         return ODB_OK;
-    st = know_slot(l, slot);
+    st = know_node(l, slot);
     if (st == ODB_OK)
         mark(l->dead, slot);
     return st;
@@ -350,8 +366,8 @@ static bool fill_link(void *arg, uint32_t id)
     return true;
 }
 
-/* Who stands in the graph, and the links. Whether somebody stands where they lead is known when all
- * rows were seen: check_graph() looks. */
+/* Who stands in the graph, and the links. Whether it has a vector, and somebody stands where they lead, is
+ * known when all rows were seen: check_graph() looks. */
 static odb_status load_node(struct loading *l, odb_slice key, odb_slice value)
 {
     struct filling f = {.l = l};
@@ -364,22 +380,84 @@ static odb_status load_node(struct loading *l, odb_slice key, odb_slice value)
         l->wrong = "a node of no slot";
         return ODB_OK;
     }
-    st = know_slot(l, f.slot);
+    st = know_node(l, f.slot);
     if (st != ODB_OK)
         return st;
     mark(l->node, f.slot);
     l->nodes++;
     if (l->wrong) /* the rest is only counted */
         return ODB_OK;
-    if (!vec_bit(l->data, f.slot) && !vec_bit(l->dead, f.slot)) {
-        l->wrong = "a node without a vector";
-        return ODB_OK;
-    }
     level = vec_level_of(&l->ix->a.space, f.slot);
     l->wrong = vec_links_read(value, &l->ix->a.space, level, &sink);
     if (!l->wrong && f.slot == l->meta.entry)
         atomic_store(&l->ix->a.entry, (uint64_t)level << 32 | f.slot);
     return ODB_OK;
+}
+
+/* ---- a third thread: the graph, beside the vectors, with bits of its own ---- */
+
+struct nodes {
+    struct loading l;
+    struct os_thread *thread; /* NULL: not loaded yet */
+    odb_status st;
+};
+
+static void load_nodes(void *arg)
+{
+    struct nodes *n = arg;
+
+    n->st = each_row(&n->l, n->l.ix->graph, odb_s("N"), load_node);
+}
+
+/* Without a thread it happens in end_nodes(). */
+static void begin_nodes(struct nodes *n, const struct loading *l, uint64_t rows)
+{
+    n->l = (struct loading){.ix = l->ix, .at = l->at, .slot_max = l->slot_max, .meta = l->meta};
+    if (rows < BELT_ROWS || os_cpu_count(l->ix->os) < 2 ||
+        os_thread_start("vec-nodes", load_nodes, n, &n->thread) != ODB_OK)
+        n->thread = NULL;
+}
+
+static void release_nodes(struct nodes *n)
+{
+    mem_free(n->l.data);
+    mem_free(n->l.node);
+    mem_free(n->l.dead);
+}
+
+/* What the nodes are goes to `l`, where it is still wanted. */
+static odb_status end_nodes(struct nodes *n, struct loading *l, bool wanted)
+{
+    odb_status st = ODB_OK;
+
+    if (n->thread)
+        os_thread_join(n->thread);
+    if (wanted && (!n->thread || n->st != ODB_OK)) { /* what it said, it said on its own thread */
+        release_nodes(n);
+        n->l = (struct loading){.ix = l->ix, .at = l->at, .slot_max = l->slot_max, .meta = l->meta};
+        load_nodes(n);
+        st = n->st;
+    }
+    if (wanted && st == ODB_OK && n->l.words < l->words)
+        st = bits_grow(&n->l.node, n->l.words, l->words);
+    if (wanted && st == ODB_OK && n->l.words > l->words) {
+        st = bits_grow(&l->data, l->words, n->l.words);
+        if (st == ODB_OK)
+            st = bits_grow(&l->dead, l->words, n->l.words);
+        if (st == ODB_OK)
+            l->words = n->l.words;
+    }
+    if (wanted && st == ODB_OK) {
+        mem_free(l->node);
+        l->node = n->l.node;
+        n->l.node = NULL;
+        l->nodes = n->l.nodes;
+        l->wrong = n->l.wrong;
+        if (n->l.slot_count > l->slot_count)
+            l->slot_count = n->l.slot_count;
+    }
+    release_nodes(n);
+    return st;
 }
 
 static odb_status load_meta(struct loading *l)
@@ -409,7 +487,9 @@ static void check_links(struct loading *l, uint32_t slot)
     struct vec_arena *a = &l->ix->a;
     unsigned level = vec_level_of(&a->space, slot);
 
-    if (level > atomic_load(&a->entry) >> 32)
+    if (!vec_bit(l->data, slot) && !vec_bit(l->dead, slot))
+        l->wrong = "a node without a vector";
+    else if (level > atomic_load(&a->entry) >> 32)
         l->wrong = "an entry that is not the highest";
     for (unsigned up = 0; up <= level && !l->wrong; up++) {
         const vec_link *row = vec_links(a, slot, up);
@@ -564,6 +644,8 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
 {
     struct loading l = {.ix = ix, .at = at};
     odb_stats_t stats = {.size = sizeof stats};
+    struct nodes nodes;
+    bool has_nodes;
     uint64_t rows;
     odb_status st = odb_stats(ix->db, ix->data, &stats);
 
@@ -588,14 +670,20 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
         st = vec_map_reserve(ix, (size_t)l.meta.nodes);
         os_mutex_unlock(&ix->slot_lock);
     }
+    has_nodes = st == ODB_OK && !anew && !l.wrong;
+    if (has_nodes)
+        begin_nodes(&nodes, &l, rows);
     if (st == ODB_OK)
         st = load_vectors(&l, rows);
     if (st == ODB_OK)
         st = each_row(&l, ix->graph, odb_s("X"), load_dead);
-    if (st == ODB_OK && anew)
+    if (anew)
         l.wrong = "asked to";
-    if (st == ODB_OK && !l.wrong)
-        st = each_row(&l, ix->graph, odb_s("N"), load_node);
+    if (has_nodes) {
+        odb_status nodes_st = end_nodes(&nodes, &l, st == ODB_OK);
+
+        st = st == ODB_OK ? nodes_st : st;
+    }
     atomic_store(&ix->a.slot_count, l.slot_count);
     if (st == ODB_OK)
         check_graph(&l);
