@@ -8,7 +8,8 @@
 /* Codec numbers as stored in files. */
 enum codec {
     CODEC_RAW = 0,
-    CODEC_LZ4 = 1, /* 2 to 7 are reserved for later codecs */
+    CODEC_LZ4 = 1,
+    CODEC_LZ4_BLOCK = 2, /* its columns turned (sstable/block_turn.c). 3 to 7 are reserved */
 };
 
 /* Whether this build can write and read LZ4. */

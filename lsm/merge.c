@@ -17,8 +17,10 @@
 #include "base/alloc.h"
 #include "lsm/tree_priv.h"
 
-#define SPLIT_MAX   8
-#define FLUSH_SLACK 3 /* percent: what is flushed will soon be merged, and packed tightly then */
+#define SPLIT_MAX 8
+#define FLUSH_SLACK                                                                                \
+    20 /* thousandths: what is flushed will soon be merged, and packed tightly then */
+#define MERGE_SLACK 3
 #define URGENT_PART ((uint64_t)4 << 20) /* memtable bytes worth a worker of their own */
 
 /* ---- what lies below ---- */
@@ -205,7 +207,7 @@ static void run_part(void *arg, uint32_t i)
                    .block_size = t->opt.block_size,
                    .codec = t->opt.codec,
                    .lz4_acceleration = t->opt.lz4_acceleration,
-                   .lz4_slack = m->memtable ? FLUSH_SLACK : 0,
+                   .lz4_slack = m->memtable ? FLUSH_SLACK : MERGE_SLACK,
                    .bits_per_key = t->opt.bits_per_key},
         .new_file_no = part_new_file_no,
         .new_file_no_arg = t,

@@ -45,6 +45,8 @@
  *    row number of the first, newest, row of a key, or all ones. The slot is the low bits of the key
  *    hash; when it is taken, the next (linear probing). At most 3/4 are taken.
  *
+ * In a packed block the columns, the prefix array and the hash table are turned (sstable/block_turn.c).
+ *
  * A point read thus touches: the common bytes, one or two slots, one prefix, one trailer, one or two
  * value ends, the value. Values lie apart, so that a search never drags them through the cache.
  *
@@ -71,30 +73,12 @@
 #include "sstable/block_priv.h"
 
 #define BLOCK_VERSION     1
-#define BLOCK_HEADER      64
 #define BLOCK_KINDS_KNOWN (1u << KIND_DELETE | 1u << KIND_PUT)
 #define BLOCK_ROWS_MIN    64                /* rows a builder has room for from the start */
 #define BLOCK_KEEP        ((size_t)1 << 20) /* an idle builder holds on to this much, not more */
 /* The most that a row can take beside its key and value: trailer 8, ends 4 + 4, count 1, shared end
  * 4 / 16, prefix 8, hash 2 * 8 / 3. */
 #define BLOCK_ROW_MAX 32
-
-/* Where what lies in the header. */
-enum block_field {
-    BLOCK_AT_VERSION = 0,
-    BLOCK_AT_HASH_BITS = 1,
-    BLOCK_AT_KINDS = 2,
-    BLOCK_AT_COUNT = 4,
-    BLOCK_AT_COMMON_LEN = 8,
-    BLOCK_AT_WIDTHS = 12,
-    BLOCK_AT_PREFIX_BASE = 17,
-    BLOCK_AT_ZERO = 18,
-    BLOCK_AT_VALUE_LINE = 20,
-    BLOCK_AT_OWN_LINE = 28,
-    BLOCK_AT_SHARED_LINE = 36,
-    BLOCK_AT_TRAILER_LINE = 44,
-    BLOCK_AT_FLAGS = 60,
-};
 
 /* ---- small tools ---- */
 
@@ -129,11 +113,6 @@ static inline void block_copy(uint8_t *dst, const uint8_t *src, size_t n)
 static inline odb_status block_room(struct buf *b, size_t extra)
 {
     return ODB_LIKELY(extra <= b->cap - b->len) ? ODB_OK : buf_reserve(b, extra);
-}
-
-static inline uint32_t block_groups(uint32_t count)
-{
-    return count / BLOCK_GROUP + (count % BLOCK_GROUP != 0);
 }
 
 /* Bytes of a hash slot for `count` rows; 0 when so many have no table. */
@@ -279,11 +258,10 @@ odb_status block_builder_add(struct block_builder *b, const struct entry *e, uin
     odb_status st;
 
     assert(kind_is_known(trailer_kind(e->trailer)));
-    if (e->key_len > KEY_LEN_MAX)
-        return err_set(ODB_TOO_LARGE, "key of %lu bytes, at most %zu", (unsigned long)e->key_len,
-                       KEY_LEN_MAX);
-    if (bytes + BLOCK_HEADER + ((uint64_t)row + 1) * BLOCK_ROW_MAX > UINT32_MAX)
-        return err_set(ODB_TOO_LARGE, "a block of %lu rows would reach 4 GiB", (unsigned long)row);
+    if (e->key_len > KEY_LEN_MAX ||
+        bytes + BLOCK_HEADER + ((uint64_t)row + 1) * BLOCK_ROW_MAX > UINT32_MAX)
+        return err_set(ODB_TOO_LARGE, "a key of %lu bytes, or a block of 4 GiB",
+                       (unsigned long)e->key_len);
     if (row == b->cap && (st = block_grow_rows(b)) != ODB_OK)
         return st;
     if ((st = block_room(&b->keys, (size_t)e->key_len + 1)) != ODB_OK) /* never NULL */
@@ -322,6 +300,11 @@ uint32_t block_builder_count(const struct block_builder *b)
     return b->count;
 }
 
+odb_slice block_builder_last(const struct block_builder *b)
+{
+    return odb_bytes(b->keys.p + b->last_key, b->keys.len - b->last_key);
+}
+
 /* Keys come sorted: what the first and the last share, all between them share too. */
 static uint32_t block_common_len(const struct block_builder *b)
 {
@@ -342,7 +325,7 @@ static uint32_t block_width_of(uint64_t range)
                                  : 8;
 }
 
-size_t block_builder_size(const struct block_builder *b)
+ODB_COLD size_t block_builder_size(const struct block_builder *b)
 {
     uint64_t n = b->count, size = BLOCK_HEADER + (uint64_t)b->keys.len + b->values.len, saved;
     uint32_t common, per_row;

@@ -26,6 +26,8 @@ void block_builder_free(struct block_builder *b);
 ODB_MUST_CHECK odb_status block_builder_add(struct block_builder *b, const struct entry *e,
                                             uint64_t hash);
 uint32_t block_builder_count(const struct block_builder *b);
+/* The key added last, until the next call; only while there are rows. */
+odb_slice block_builder_last(const struct block_builder *b);
 /* About as many bytes as finish would yield now. */
 size_t block_builder_size(const struct block_builder *b);
 /* Append the block's bytes to `out` and empty the builder for the next one. At least one entry.
@@ -76,6 +78,10 @@ struct block {
 /* Check every number inside `bytes` (lengths, offsets, order of offsets, kinds, hash rows) and fill
  * `out`. Never reads outside, whatever the bytes say. False: malformed. `bytes` must stay. */
 bool block_open(const uint8_t *bytes, size_t len, struct block *out);
+
+/* Turn a block's columns for LZ4, or back again, in place (block_turn.c). False, and turned in part:
+ * they do not fit into `len` bytes. What is turned back may be as malformed as anything. */
+bool block_turn(uint8_t *bytes, size_t len, bool is_back);
 
 /* The first row whose (key, trailer) is at or after the given one; count when there is none. */
 uint32_t block_seek(const struct block *b, odb_slice key, uint64_t trailer);

@@ -5,7 +5,31 @@
 
 #include "sstable/block.h"
 
-#define BLOCK_GROUP 16 /* rows that share their `shared` bytes */
+#define BLOCK_GROUP  16 /* rows that share their `shared` bytes */
+#define BLOCK_HEADER 64
+
+/* Where what lies in the header. */
+enum block_field {
+    BLOCK_AT_VERSION = 0,
+    BLOCK_AT_HASH_BITS = 1,
+    BLOCK_AT_KINDS = 2,
+    BLOCK_AT_COUNT = 4,
+    BLOCK_AT_COMMON_LEN = 8,
+    BLOCK_AT_WIDTHS = 12,
+    BLOCK_AT_PREFIX_BASE = 17,
+    BLOCK_AT_ZERO = 18,
+    BLOCK_AT_VALUE_LINE = 20,
+    BLOCK_AT_OWN_LINE = 28,
+    BLOCK_AT_SHARED_LINE = 36,
+    BLOCK_AT_TRAILER_LINE = 44,
+    BLOCK_AT_FLAGS = 60,
+};
+
+/* Groups of `count` rows. */
+static inline uint32_t block_groups(uint32_t count)
+{
+    return count / BLOCK_GROUP + (count % BLOCK_GROUP != 0);
+}
 
 /* memcmp(a, b, n) == 0 for the short pieces keys are made of, where the call is the cost. */
 static inline bool block_same(const uint8_t *a, const uint8_t *b, size_t n)

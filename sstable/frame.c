@@ -6,7 +6,7 @@
  *    +---------------+----------+--------+---------+
  *    payload   the bytes, or what LZ4 made of them
  *    raw_len   bytes after unpacking, at most FRAME_RAW_MAX; equal to n when codec is raw
- *    codec     0 raw, 1 LZ4 (base/compress.h)
+ *    codec     0 raw, 1 LZ4, 2 LZ4 of a turned block (base/compress.h)
  *    check     XXH3 of all bytes before it, salted with the file (database id and file number) and
  *              with the offset of the frame in it
  *
@@ -23,6 +23,7 @@
 
 #include "base/canary.h"
 #include "base/hash.h"
+#include "sstable/block.h"
 
 #define FRAME_LZ4_RATIO 255 /* a match grows by at most 255 bytes for each byte that describes it */
 
@@ -40,14 +41,16 @@ odb_status frame_append(struct buf *out, odb_slice raw, enum codec codec, int ac
     if (st != ODB_OK)
         return st;
     p = out->p + out->len;
-    if (codec == CODEC_LZ4)
+    if (codec != CODEC_RAW)
         packed = lz4_pack(raw.data, raw.size, p, raw.size - raw.size / 8, acceleration);
     if (packed && packed < raw.size) {
         p += packed;
     } else {
-        codec = CODEC_RAW;
         if (raw.size)
             memcpy(p, raw.data, raw.size);
+        if (codec == CODEC_LZ4_BLOCK)
+            (void)block_turn(p, raw.size, true);
+        codec = CODEC_RAW;
         p += raw.size;
     }
     enc_u32(p, (uint32_t)raw.size);
@@ -88,7 +91,7 @@ const char *frame_open(odb_slice stored, uint64_t salt, uint64_t off, bool verif
     if (codec == CODEC_RAW) {
         if (raw_len != payload_len)
             return "raw length differs from the payload";
-    } else if (codec == CODEC_LZ4) {
+    } else if (codec <= CODEC_LZ4_BLOCK) {
         if (raw_len / FRAME_LZ4_RATIO > payload_len && !CANARY(40))
             return "claims to unpack to more than LZ4 can hold";
     } else {
@@ -111,5 +114,7 @@ odb_status frame_unpack(const struct frame_view *f, uint8_t *dst, const char *fi
     if (st == ODB_UNSUPPORTED)
         return err_set(st, "%s has blocks packed with LZ4, which this build was made without",
                        file);
-    return st == ODB_OK ? st : err_corrupt(file, off, "LZ4 data does not unpack");
+    if (st == ODB_OK && (f->codec != CODEC_LZ4_BLOCK || block_turn(dst, f->raw_len, true)))
+        return ODB_OK;
+    return err_corrupt(file, off, "LZ4 data does not unpack");
 }

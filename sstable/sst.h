@@ -180,7 +180,7 @@ struct sst_writer_options {
     uint32_t block_size; /* raw bytes of a data block, about */
     enum codec codec;
     int lz4_acceleration;  /* 1: smallest */
-    uint32_t lz4_slack;    /* percent that blocks may grow where that packs them faster */
+    uint32_t lz4_slack;    /* thousandths that blocks may grow where that packs them faster */
     uint32_t bits_per_key; /* 0: no filter */
 };
 

@@ -67,7 +67,7 @@ struct sst_writer {
     size_t hash_count;
     size_t hash_cap;
 
-    struct buf last; /* the entry before */
+    struct buf last; /* key of the entry before the open block */
     uint64_t last_trailer;
     struct sst_props props; /* its slices are unused */
     struct sst_meta meta;
@@ -180,7 +180,7 @@ void sst_writer_free(struct sst_writer *w)
 
 uint64_t sst_writer_size(const struct sst_writer *w)
 {
-    return w->out_off + w->out.len + block_builder_size(w->block);
+    return w->out_off + w->out.len + w->opt.block_size - w->room;
 }
 
 /* ---- blocks ---- */
@@ -250,7 +250,7 @@ static odb_status writer_choose_pace(struct sst_writer *w)
         n = lz4_pack(w->raw.p, w->raw.len, w->out.p + w->out.len, most,
                      w->opt.lz4_acceleration << i);
         w->packed[i] = w->packed[i] / 2 + (n ? n : w->raw.len);
-        if (w->packed[i] * 100 <= w->packed[0] * (100 + w->opt.lz4_slack))
+        if (w->packed[i] * 1000 <= w->packed[0] * (1000 + w->opt.lz4_slack))
             w->pace = i;
     }
     return ODB_OK;
@@ -258,16 +258,23 @@ static odb_status writer_choose_pace(struct sst_writer *w)
 
 static odb_status writer_end_block(struct sst_writer *w)
 {
+    odb_slice last = block_builder_last(w->block);
+    enum codec codec = w->opt.codec;
     uint64_t frame_len, check;
-    odb_status st = block_builder_finish(w->block, &w->raw);
+    odb_status st = buf_assign(&w->last, last.data, last.size);
 
-    if (st == ODB_OK && w->opt.codec == CODEC_LZ4 && w->opt.lz4_slack &&
-        w->props.blocks % WRITER_TRY == 1)
-        st = writer_choose_pace(w);
+    if (st == ODB_OK)
+        st = block_builder_finish(w->block, &w->raw);
+    if (st == ODB_OK && codec == CODEC_LZ4) {
+        codec = CODEC_LZ4_BLOCK;
+        (void)block_turn(w->raw.p, w->raw.len, false);
+        if (w->opt.lz4_slack && w->props.blocks % WRITER_TRY == 1)
+            st = writer_choose_pace(w);
+    }
     if (st != ODB_OK)
         return st;
     w->props.unpacked_bytes += w->raw.len;
-    st = writer_frame(w, w->opt.codec, &frame_len, &check);
+    st = writer_frame(w, codec, &frame_len, &check);
     if (st != ODB_OK)
         return st;
     st = index_builder_add(&w->index, buf_slice(&w->sep), w->sep_trailer, frame_len);
@@ -316,7 +323,9 @@ static odb_status writer_keep_hash(struct sst_writer *w, uint64_t hash)
  */
 static odb_status writer_judge(const struct sst_writer *w, const struct entry *e, bool *is_new_key)
 {
-    int c = w->props.entries ? key_compare(w->last.p, w->last.len, e->key, e->key_len) : -1;
+    odb_slice last =
+        block_builder_count(w->block) ? block_builder_last(w->block) : buf_slice(&w->last);
+    int c = w->props.entries ? key_compare(last.data, last.size, e->key, e->key_len) : -1;
 
     if (c > 0 || (c == 0 && w->last_trailer <= e->trailer))
         return err_corrupt(w->name, w->out_off + w->out.len, "entries to write are out of order");
@@ -371,8 +380,6 @@ static odb_status writer_add(struct sst_writer *w, const struct entry *e)
             st = writer_keep_hash(w, hash);
         if (st == ODB_OK && w->props.entries == 0)
             st = buf_assign(&w->meta.smallest, e->key, e->key_len);
-        if (st == ODB_OK)
-            st = buf_assign(&w->last, e->key, e->key_len);
         if (st != ODB_OK)
             return st;
         w->props.keys++;

@@ -306,7 +306,7 @@ static inline struct sst_writer_options fx_writer_options(const struct fx *x, ui
                                        .block_size = block_size,
                                        .codec = CODEC_LZ4,
                                        .lz4_acceleration = 1,
-                                       .lz4_slack = 3,
+                                       .lz4_slack = 30,
                                        .bits_per_key = 10};
 }
 

@@ -213,7 +213,7 @@ static void packing_is_hurried_where_that_costs_little(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         tight[i] = size_with_slack(r, (enum shape)i, 0);
-        loose[i] = size_with_slack(r, (enum shape)i, 3);
+        loose[i] = size_with_slack(r, (enum shape)i, 30);
         print_message("%llu bytes, hurried %llu\n", (unsigned long long)tight[i],
                       (unsigned long long)loose[i]);
         assert_true(loose[i] * 100 <= tight[i] * 104);
