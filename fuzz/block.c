@@ -39,13 +39,13 @@ static void block_search(const struct block *b, odb_slice key, uint64_t trailer)
     FUZZ_REQUIRE(block_find(b, key, hash64(key.data, key.size), trailer) <= b->count);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void block_use(const uint8_t *data, size_t size)
 {
     struct block b;
     uint8_t *key;
 
     if (!block_open(data, size, &b))
-        return 0;
+        return;
     FUZZ_REQUIRE(b.count > 0);
     block_decode_all(&b);
     key = malloc((size_t)block_key_max(&b) + 1);
@@ -63,5 +63,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(key);
     block_search(&b, odb_bytes(NULL, 0), UINT64_MAX);
     block_search(&b, odb_bytes(data, size < 64 ? size : 64), 1);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t *turned = malloc(size + 1);
+
+    block_use(data, size);
+    FUZZ_REQUIRE(turned != NULL);
+    if (size)
+        memcpy(turned, data, size);
+    if (block_turn(turned, size, true)) /* as a packed block is met */
+        block_use(turned, size);
+    free(turned);
     return 0;
 }

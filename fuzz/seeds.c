@@ -90,6 +90,9 @@ static void seed_block(const char *name, unsigned rows, const char *format, size
     }
     FUZZ_REQUIRE(block_builder_finish(b, &out) == ODB_OK);
     seed("block", name, seed_none(), buf_slice(&out));
+    FUZZ_REQUIRE(block_turn(out.p, out.len, false));
+    snprintf(key, sizeof key, "%s-turned", name);
+    seed("block", key, seed_none(), buf_slice(&out));
     buf_release(&out);
     block_builder_free(b);
 }

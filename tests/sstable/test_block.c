@@ -311,12 +311,25 @@ static void ask_around(const struct model *m, const struct block *b, const struc
     }
 }
 
+/* Turned, a block holds the same bytes elsewhere, and turned back it is what it was. */
+static void check_turning(const uint8_t *bytes, size_t len)
+{
+    uint8_t *copy = copy_of(bytes, len);
+
+    assert_true(block_turn(copy, len, false));
+    assert_memory_equal(copy, bytes, 64); /* the header says what lies where */
+    assert_true(block_turn(copy, len, true));
+    assert_memory_equal(copy, bytes, len);
+    free(copy);
+}
+
 static void check_model(const struct model *m, uint32_t asked)
 {
     size_t len;
     uint8_t *bytes = build(m, &len);
     struct block b;
 
+    check_turning(bytes, len);
     assert_true(block_open(bytes, len, &b));
     check_each_row(m, &b);
     check_rows(m, &b, 0, m->count);
@@ -345,6 +358,68 @@ static void every_row_of_every_key_shape_comes_back(void **state)
             check_model(&m, 40);
             model_release(&m);
         }
+}
+
+/* 130 rows of keys that are numbers, so that cells are turned in two pieces; and three, whose table is. */
+static void turned_cells_lie_byte_by_byte(void **state)
+{
+    struct model m = {calloc(130, sizeof *m.row), 130};
+    uint8_t *bytes, *turned;
+    struct block b;
+    size_t len, at;
+
+    (void)state;
+    assert_non_null(m.row);
+    for (uint32_t i = 0; i < m.count; i++) {
+        m.row[i].key_len = 8;
+        m.row[i].key[0] = (uint8_t)(i / 2); /* nothing is common */
+        m.row[i].key[7] = (uint8_t)(255 - i);
+        m.row[i].trailer = trailer_make(7, KIND_PUT);
+    }
+    qsort(m.row, m.count, sizeof *m.row, compare_rows);
+    bytes = build(&m, &len);
+    turned = copy_of(bytes, len);
+    assert_true(block_open(bytes, len, &b));
+    assert_true(block_turn(turned, len, false));
+    at = (size_t)(b.prefix - bytes);
+    for (uint32_t i = 0; i < m.count; i++) {
+        size_t piece = at + (i < 128 ? 0 : 128 * 8), rows = i < 128 ? 128 : 2;
+
+        for (size_t k = 0; k < 8; k++)
+            assert_int_equal(turned[piece + k * rows + i % 128], m.row[i].key[k]);
+    }
+    free(turned);
+    free(bytes);
+
+    m.count = 3;
+    bytes = build(&m, &len);
+    turned = copy_of(bytes, len);
+    assert_true(block_open(bytes, len, &b));
+    assert_true(block_turn(turned, len, false));
+    at = (size_t)(b.hash - bytes);
+    for (uint8_t i = 0; i < 3; i++)
+        assert_int_equal(b.hash[turned[at + i]], i);
+    for (size_t i = 3; i <= b.hash_mask; i++)
+        assert_int_equal(turned[at + i], 0xff);
+    free(turned);
+    free(bytes);
+    model_release(&m);
+}
+
+/* Columns that would reach behind the block are not turned back. */
+static void what_does_not_fit_is_not_turned(void **state)
+{
+    uint8_t head[64 + 8 * 3] = {[0] = 1, [4] = 3};
+
+    (void)state;
+    assert_false(block_turn(head, 63, true));
+    assert_true(block_turn(head, sizeof head, true)); /* three prefixes, and no more */
+    assert_false(block_turn(head, sizeof head - 1, true));
+    head[12] = 9; /* no cell is so wide */
+    assert_false(block_turn(head, sizeof head, true));
+    head[12] = 0;
+    head[7] = 0xff; /* four thousand million rows */
+    assert_false(block_turn(head, sizeof head, true));
 }
 
 static void groups_end_where_they_must(void **state)
@@ -640,12 +715,19 @@ static void use_all(const struct block *b)
     free(key);
 }
 
-/* Open a copy of just that size and use it. Whether it opened. */
+/* Open a copy of just that size and use it. Whether it opened. Turn one, too: that comes before. */
 static bool try(const uint8_t *bytes, size_t len)
 {
     uint8_t *copy = copy_of(bytes, len);
     struct block b;
-    bool is_open = block_open(copy, len, &b);
+    bool is_open;
+
+    (void)block_turn(copy, len, true);
+    if (block_open(copy, len, &b))
+        use_all(&b);
+    if (len)
+        memcpy(copy, bytes, len);
+    is_open = block_open(copy, len, &b);
 
     if (is_open)
         use_all(&b);
@@ -888,6 +970,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_of_every_key_shape_comes_back),
+        cmocka_unit_test(turned_cells_lie_byte_by_byte),
+        cmocka_unit_test(what_does_not_fit_is_not_turned),
         cmocka_unit_test(groups_end_where_they_must),
         cmocka_unit_test(rows_without_key_or_value_bytes_work),
         cmocka_unit_test(a_giant_row_comes_back),

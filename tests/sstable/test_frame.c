@@ -98,7 +98,8 @@ static void lengths_that_lie_are_refused_before_memory_is_asked_for(void **state
                 {101, CODEC_RAW},
                 {99, CODEC_RAW},
                 {100 * 255 + 255, CODEC_LZ4},
-                {100, 2},
+                {100 * 255 + 255, CODEC_LZ4_BLOCK},
+                {100, 3},
                 {100, 255}};
     uint8_t bytes[100 + FRAME_TAIL] = {0};
     struct frame_view v;
@@ -130,6 +131,31 @@ static void bytes_that_do_not_unpack_are_corrupt_by_name(void **state)
     assert_non_null(strstr(odb_error_text(), "4711"));
 }
 
+static void columns_that_cannot_be_turned_back_are_corrupt_by_name(void **state)
+{
+    /* No columns; behind the header 236 bytes: the prefixes of 29 rows, and not those of 30. */
+    uint8_t raw[300] = {[0] = 1}, back[300];
+    struct buf out = {0};
+    struct frame_view v;
+    uint64_t check;
+
+    (void)state;
+    if (!lz4_available())
+        return;
+    for (raw[4] = 29; raw[4] <= 30; raw[4]++) {
+        buf_reset(&out);
+        assert_int_equal(
+            frame_append(&out, odb_bytes(raw, sizeof raw), CODEC_LZ4_BLOCK, 1, SALT, OFF, &check),
+            ODB_OK);
+        assert_null(frame_open(buf_slice(&out), SALT, OFF, true, &v));
+        assert_int_equal(v.codec, CODEC_LZ4_BLOCK);
+        assert_int_equal(frame_unpack(&v, back, "000009.sst", OFF),
+                         raw[4] == 29 ? ODB_OK : ODB_CORRUPT);
+    }
+    assert_non_null(strstr(odb_error_text(), "000009.sst"));
+    buf_release(&out);
+}
+
 static void without_memory_nothing_changes(void **state)
 {
     struct buf out = {0};
@@ -155,6 +181,7 @@ int main(void)
         cmocka_unit_test(every_flip_and_every_cut_is_noticed),
         cmocka_unit_test(lengths_that_lie_are_refused_before_memory_is_asked_for),
         cmocka_unit_test(bytes_that_do_not_unpack_are_corrupt_by_name),
+        cmocka_unit_test(columns_that_cannot_be_turned_back_are_corrupt_by_name),
         cmocka_unit_test(without_memory_nothing_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
