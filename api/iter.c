@@ -199,7 +199,7 @@ ODB_COLD odb_status odb_iter_refresh(odb_iter *it, odb_at at)
     if (st == ODB_OK && place.db != it->db)
         st = err_set(ODB_INVALID, "the iterator walks another database");
     if (st == ODB_OK && (place.txn || !it->ops->refresh))
-        st = err_set(ODB_UNSUPPORTED, "an iterator cannot be moved into or within a transaction; "
-                                      "make a new one");
+        st = err_set(ODB_UNSUPPORTED,
+                     "an iterator cannot be moved into a transaction; make a new one");
     return st == ODB_OK ? it->ops->refresh(it, place.snapshot) : st;
 }

@@ -11,10 +11,11 @@
  *         /         \                        (Leaves here: 3 is source 0, 4 is 1, 5 is 2.)
  *     4: source 1   5: source 2
  *
- * What is sure. A source that wins twice in a row may well go on winning. The runner-up is then the
- * best of the losers on the winner's path, and a search in the winner's run (doubling steps, then
- * halving) finds the last entry before it. All of these are handed out without looking at anything
- * else. Sources that take turns never pay for that search.
+ * What is sure. A source that wins twice in a row may well go on winning; of two, one win is enough, as
+ * there is but one other to look at. The runner-up is then the best of the losers on the winner's path,
+ * and a search in the winner's run (doubling steps, then halving) finds the last entry before it. All of
+ * these are handed out without looking at anything else. Where more than two take turns they never pay
+ * for that search.
  *
  *     winner's run    [ a  b  c  d  e  h  k ]        runner-up: g
  *                       at            ^ sure
@@ -193,7 +194,7 @@ static bool settle(struct merge *m)
         return false;
     if (m->count == 1)
         ahead = m->is_backward ? c->at : c->count - 1 - c->at;
-    else if (m->streak >= MERGE_STREAK)
+    else if (m->count == 2 || m->streak >= MERGE_STREAK)
         ahead = look_ahead(m);
     m->sure = m->is_backward ? c->at - ahead : c->at + 1 + ahead;
     return true;

@@ -19,6 +19,7 @@ struct session {
     struct store *store;
     odb_batch *batch;
     odb_txn *txn[2]; /* without locks, with locks; NULL until wanted */
+    odb_iter **seek; /* of each family, made when first needed */
     odb_value value[BATCH_MAX];
     odb_status each[BATCH_MAX];
 };
@@ -148,6 +149,8 @@ static void *session_new(void *db)
 
     s->store = db;
     s->txn[0] = s->txn[1] = NULL;
+    s->seek = bench_alloc(s->store->family_count * sizeof(odb_iter *));
+    memset(s->seek, 0, s->store->family_count * sizeof(odb_iter *));
     must(odb_batch_new(&s->batch));
     return s;
 }
@@ -159,6 +162,9 @@ static void session_free(void *session)
     odb_batch_free(s->batch);
     odb_txn_free(s->txn[0]);
     odb_txn_free(s->txn[1]);
+    for (uint32_t i = 0; i < s->store->family_count; i++)
+        odb_iter_free(s->seek[i]);
+    free(s->seek);
     free(s);
 }
 
@@ -300,10 +306,14 @@ static uint64_t scan(void *session, uint32_t family, bool forward, uint64_t limi
 static uint64_t seek(void *session, uint32_t family, odb_slice key, uint64_t nexts, uint64_t *bytes)
 {
     struct session *s = session;
+    odb_iter *it = s->seek[family];
     uint64_t n = 0;
-    odb_iter *it;
 
-    must(odb_iter_new(now(s), s->store->family[family], NULL, &it));
+    if (it)
+        must(odb_iter_refresh(it, now(s)));
+    else
+        must(odb_iter_new(now(s), s->store->family[family], NULL, &it));
+    s->seek[family] = it;
     for (bool ok = odb_iter_seek(it, key); ok; ok = odb_iter_next(it)) {
         odb_slice v = odb_iter_value(it), k = odb_iter_key(it);
 
@@ -314,7 +324,6 @@ static uint64_t seek(void *session, uint32_t family, odb_slice key, uint64_t nex
             break;
     }
     must(odb_iter_status(it));
-    odb_iter_free(it);
     return n;
 }
 

@@ -5,6 +5,7 @@
  *   BENCH_ROCKSDB_GET_INTO    a get into the caller's buffer: no allocation per get
  *   BENCH_ROCKSDB_WAIT        a call that waits for merges; without it we look every millisecond
  *   BENCH_ROCKSDB_HYPER       the cache without a lock
+ *   BENCH_ROCKSDB_REFRESH     a kept iterator moved on to the present; without it each seek makes its own
  *   BENCH_ROCKSDB_SEPARATE    values apart from keys within a block
  */
 #include "bench/engine_rocksdb.h"
@@ -30,6 +31,7 @@ struct session {
     rocksdb_readoptions_t *walk;
     rocksdb_writeoptions_t *write;
     rocksdb_writebatch_t *batch;
+    rocksdb_iterator_t **seek;   /* of each family, made when first needed */
     rocksdb_perfcontext_t *perf; /* of the thread that made the session */
     char *buf;                   /* for values */
     size_t buf_cap;
@@ -229,6 +231,8 @@ static void *session_new(void *db)
     s->write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(s->write, s->store->sync);
     s->batch = rocksdb_writebatch_create();
+    s->seek = bench_alloc(s->store->family_count * sizeof(rocksdb_iterator_t *));
+    memset(s->seek, 0, s->store->family_count * sizeof(rocksdb_iterator_t *));
     s->buf_cap = 4096;
     s->buf = bench_alloc(s->buf_cap);
     if (s->store->profile) {
@@ -243,6 +247,10 @@ static void session_free(void *session)
 {
     struct session *s = session;
 
+    for (uint32_t i = 0; i < s->store->family_count; i++)
+        if (s->seek[i])
+            rocksdb_iter_destroy(s->seek[i]);
+    free(s->seek);
     rocksdb_readoptions_destroy(s->read);
     rocksdb_readoptions_destroy(s->walk);
     rocksdb_writeoptions_destroy(s->write);
@@ -369,13 +377,12 @@ static uint64_t multiget(void *session, uint32_t family, const odb_slice *keys, 
     return found;
 }
 
-static void end_walk(rocksdb_iterator_t *it)
+static void check_walk(rocksdb_iterator_t *it)
 {
     char *err = NULL;
 
     rocksdb_iter_get_error(it, &err);
     must(err);
-    rocksdb_iter_destroy(it);
 }
 
 static uint64_t scan(void *session, uint32_t family, bool forward, uint64_t limit, uint64_t *bytes)
@@ -400,15 +407,34 @@ static uint64_t scan(void *session, uint32_t family, bool forward, uint64_t limi
         else
             rocksdb_iter_prev(it);
     }
-    end_walk(it);
+    check_walk(it);
+    rocksdb_iter_destroy(it);
     return n;
+}
+
+/* The iterator of the family at the present moment. */
+static rocksdb_iterator_t *begin_seek(struct session *s, uint32_t family)
+{
+#ifdef BENCH_ROCKSDB_REFRESH
+    if (s->seek[family]) {
+        char *err = NULL;
+
+        rocksdb_iter_refresh(s->seek[family], &err);
+        must(err);
+        return s->seek[family];
+    }
+#else
+    if (s->seek[family])
+        rocksdb_iter_destroy(s->seek[family]);
+#endif
+    s->seek[family] = rocksdb_create_iterator_cf(s->store->db, s->walk, family_of(s, family));
+    return s->seek[family];
 }
 
 static uint64_t seek(void *session, uint32_t family, odb_slice key, uint64_t nexts, uint64_t *bytes)
 {
     struct session *s = session;
-    rocksdb_iterator_t *it =
-        rocksdb_create_iterator_cf(s->store->db, s->walk, family_of(s, family));
+    rocksdb_iterator_t *it = begin_seek(s, family);
     uint64_t n = 0;
 
     for (rocksdb_iter_seek(it, key.data, key.size); rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
@@ -421,7 +447,7 @@ static uint64_t seek(void *session, uint32_t family, odb_slice key, uint64_t nex
         if (n++ == nexts)
             break;
     }
-    end_walk(it);
+    check_walk(it);
     return n;
 }
 

@@ -144,12 +144,15 @@ odb_status cf_iter_new(struct cf_set *s, struct cf *cf, const struct cf_snapshot
     return st;
 }
 
-odb_status cf_iter_refresh(struct cf_set *s, struct cf *cf, const struct cf_snapshot *snap,
-                           const struct lsm_range *range, struct lsm_iter **it)
+ODB_COLD odb_status cf_iter_refresh(struct cf_set *s, struct cf *cf, const struct cf_snapshot *snap,
+                                    const struct lsm_range *range, struct lsm_iter **it)
 {
     struct lsm_iter *next = NULL;
-    odb_status st = cf_iter_new(s, cf, snap, range, &next);
+    odb_status st;
 
+    if (!read_is_dropped(cf) && lsm_iter_is_at(*it, lsm_view(cf->tree), read_moment(s, snap)))
+        return ODB_OK; /* nothing has been committed, flushed or merged since */
+    st = cf_iter_new(s, cf, snap, range, &next);
     if (st == ODB_OK) {
         lsm_iter_free(*it);
         *it = next;

@@ -258,7 +258,7 @@ odb_status lsm_iter_new(struct lsm_tree *t, const struct lsm_view *view, uint64_
     it = iter_take(t, size);
     if (!it) {
         view_unref(v);
-        return err_set(ODB_NOMEM, "out of memory for an iterator");
+        return err_set(ODB_NOMEM, "no memory for an iterator");
     }
     it->tree = t;
     it->view = v;
@@ -287,6 +287,11 @@ void lsm_iter_free(struct lsm_iter *it)
 {
     if (it)
         iter_release(it);
+}
+
+ODB_COLD bool lsm_iter_is_at(const struct lsm_iter *it, const struct lsm_view *view, uint64_t seq)
+{
+    return it->view == view && it->seq == seq;
 }
 
 ODB_COLD void tree_free_idle_iters(struct lsm_tree *t)

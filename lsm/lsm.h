@@ -214,6 +214,8 @@ struct lsm_range {
 ODB_MUST_CHECK odb_status lsm_iter_new(struct lsm_tree *t, const struct lsm_view *v, uint64_t seq,
                                        const struct lsm_range *range, struct lsm_iter **out);
 void lsm_iter_free(struct lsm_iter *it);
+/* Whether it walks `view` at `seq`: then a new one would show the same. The view need not be alive. */
+bool lsm_iter_is_at(const struct lsm_iter *it, const struct lsm_view *view, uint64_t seq);
 /* True: on an entry. False: at the end (status ODB_OK) or failed (sticky until repositioned). */
 bool lsm_iter_first(struct lsm_iter *it);
 bool lsm_iter_last(struct lsm_iter *it);

@@ -528,6 +528,40 @@ static void an_iterator_keeps_its_moment_until_refreshed(void **state)
     odb_iter_free(it);
 }
 
+/* Refreshed where nothing happened it is left as it is; what comes next, into a memtable that was empty,
+ * must still end that. */
+static void a_refreshed_iterator_misses_nothing_that_came(void **state)
+{
+    struct fixture *f = *state;
+    char text[64];
+    odb_iter *it;
+
+    assert_ok(odb_iter_new(odb_now(f->db), NULL, NULL, &it));
+    assert_ok(odb_iter_refresh(it, odb_now(f->db)));
+    assert_string_equal(walk_text(it, odb_iter_first(it), true, text, sizeof text), "");
+    put_text(f, NULL, "b", "1");
+    assert_ok(odb_iter_refresh(it, odb_now(f->db)));
+    assert_true(odb_iter_last(it));
+    assert_ok(odb_iter_refresh(it, odb_now(f->db))); /* nothing came, and it stood somewhere */
+    assert_false(odb_iter_valid(it));
+    assert_false(odb_iter_next(it));
+    assert_false(odb_iter_prev(it));
+    assert_string_equal(walk_text(it, odb_iter_first(it), true, text, sizeof text), "b");
+    assert_ok(odb_flush(f->db, NULL)); /* another view of the same */
+    assert_ok(odb_iter_refresh(it, odb_now(f->db)));
+    assert_string_equal(walk_text(it, odb_iter_last(it), false, text, sizeof text), "b");
+    put_text(f, NULL, "a", "2");
+    put_text(f, NULL, "b", "3");
+    assert_ok(odb_iter_refresh(it, odb_now(f->db)));
+    assert_string_equal(walk_text(it, odb_iter_first(it), true, text, sizeof text), "a b");
+    assert_true(odb_iter_seek(it, odb_s("b")));
+    assert_true(odb_slice_equal(odb_iter_value(it), odb_s("3")));
+    assert_ok(odb_delete(f->db, NULL, odb_s("b"), NULL));
+    assert_ok(odb_iter_refresh(it, odb_now(f->db)));
+    assert_false(odb_iter_seek(it, odb_s("b")));
+    odb_iter_free(it);
+}
+
 static void a_key_beyond_the_limit_still_has_a_place_in_the_order(void **state)
 {
     struct fixture *f = *state;
@@ -932,6 +966,7 @@ int main(void)
         BOTH(a_walk_can_turn_round),
         BOTH(a_deleted_empty_key_does_not_come_back),
         BOTH(an_iterator_keeps_its_moment_until_refreshed),
+        BOTH(a_refreshed_iterator_misses_nothing_that_came),
         BOTH(a_key_beyond_the_limit_still_has_a_place_in_the_order),
         BOTH(a_transaction_reads_its_own_writes),
         BOTH(the_first_committer_wins),

@@ -153,7 +153,7 @@ static void snapshots_read_the_past(void **state)
     struct cf *f = must_find(s, "default");
     struct cf_snapshot *one, *two;
     struct cf_set_stats st;
-    struct lsm_iter *it;
+    struct lsm_iter *it, *same;
     char buf[16];
     size_t n;
 
@@ -173,6 +173,11 @@ static void snapshots_read_the_past(void **state)
     assert_true(lsm_iter_first(it));
     assert_int_equal(cf_iter_refresh(s, f, NULL, NULL, &it), ODB_OK);
     assert_false(lsm_iter_first(it));
+    same = it;
+    assert_int_equal(cf_iter_refresh(s, f, NULL, NULL, &it), ODB_OK);
+    assert_ptr_equal(it, same); /* nothing happened: nothing is made anew */
+    assert_int_equal(cf_iter_refresh(s, f, two, NULL, &it), ODB_OK);
+    assert_true(lsm_iter_first(it));
     lsm_iter_free(it);
     cf_stats(s, &st);
     assert_int_equal(st.snapshots, 2);
