@@ -115,6 +115,12 @@ static odb_status drop_upper(odb_record_iter *it, odb_slice key)
     return buf_assign(&it->upper, key.data, key.size);
 }
 
+/* No key behind those that begin as `b` does, which is changed. */
+static odb_status drop_behind(odb_record_iter *it, struct buf *b)
+{
+    return key_successor(b) ? drop_upper(it, buf_slice(b)) : ODB_OK;
+}
+
 /* The keys that begin so, and no others. */
 static odb_status keep_prefix(odb_record_iter *it, odb_slice prefix)
 {
@@ -123,8 +129,8 @@ static odb_status keep_prefix(odb_record_iter *it, odb_slice prefix)
 
     if (st == ODB_OK)
         st = buf_assign(&b, prefix.data, prefix.size);
-    if (st == ODB_OK && key_successor(&b))
-        st = drop_upper(it, buf_slice(&b));
+    if (st == ODB_OK)
+        st = drop_behind(it, &b);
     buf_release(&b);
     return st;
 }
@@ -145,8 +151,8 @@ static odb_status bounds_by_id(odb_record_iter *it, const struct filter_bounds *
         struct buf end = {0};
 
         st = buf_assign(&end, it->segment.p, it->segment.len);
-        if (st == ODB_OK && key_successor(&end))
-            st = drop_upper(it, buf_slice(&end));
+        if (st == ODB_OK)
+            st = drop_behind(it, &end);
         buf_release(&end);
     }
     if (st == ODB_OK && b->id_prefix.size)
@@ -169,8 +175,8 @@ static odb_status bounds_by_time(odb_record_iter *it, int64_t from, int64_t to)
     buf_reset(&b);
     if (st == ODB_OK)
         st = rec_row_time(&b, to);
-    if (st == ODB_OK && key_successor(&b))
-        st = drop_upper(it, buf_slice(&b));
+    if (st == ODB_OK)
+        st = drop_behind(it, &b);
     buf_release(&b);
     return st;
 }
@@ -185,8 +191,8 @@ static odb_status bounds_by_importance(odb_record_iter *it, float from, float to
     buf_reset(&b);
     if (st == ODB_OK)
         st = rec_row_importance(&b, to);
-    if (st == ODB_OK && key_successor(&b))
-        st = drop_upper(it, buf_slice(&b));
+    if (st == ODB_OK)
+        st = drop_behind(it, &b);
     buf_release(&b);
     return st;
 }
@@ -218,8 +224,8 @@ static odb_status bounds_by_prop(odb_record_iter *it)
     b.len = name_len;
     if (st == ODB_OK && s->prop_to) {
         st = rec_row_order(&b, s->prop_to);
-        if (st == ODB_OK && key_successor(&b))
-            st = drop_upper(it, buf_slice(&b));
+        if (st == ODB_OK)
+            st = drop_behind(it, &b);
     }
     buf_release(&b);
     if (st == ODB_ABSENT)
