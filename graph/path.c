@@ -193,22 +193,19 @@ static odb_status side_step(struct meeting *m, int which)
     struct graph_hop hop;
     odb_status st = graph_set_sort(&s->nodes->set, s->level.at, s->level.count);
 
-    for (size_t i = 0; i < s->level.count && st == ODB_OK; i++)
-        for (int is_in = 0; is_in < 2 && st == ODB_OK; is_in++) {
-            uint32_t from = s->level.at[i];
+    for (size_t i = 0; i < s->level.count && st == ODB_OK; i++) {
+        uint32_t from = s->level.at[i];
 
-            if (!graph_goes(s->walker.direction, is_in))
-                continue;
-            st = graph_walker_turn(&s->walker, graph_set_at(&s->nodes->set, from), is_in);
-            while (st == ODB_OK && !m->is_found) {
-                st = graph_walker_next(&s->walker, &hop);
-                if (st == ODB_OK)
-                    st = side_hop(m, which, from, &hop);
-            }
-            st = st == ODB_ABSENT ? ODB_OK : st;
-            if (m->is_found || s->walker.budget->is_over)
-                return st;
+        st = graph_walker_turn(&s->walker, graph_set_at(&s->nodes->set, from));
+        while (st == ODB_OK && !m->is_found) {
+            st = graph_walker_next(&s->walker, &hop);
+            if (st == ODB_OK)
+                st = side_hop(m, which, from, &hop);
         }
+        st = st == ODB_ABSENT ? ODB_OK : st;
+        if (m->is_found || s->walker.budget->is_over)
+            return st;
+    }
     s->level = s->next;
     s->next = t;
     s->next.count = 0;
@@ -397,24 +394,19 @@ static odb_status relax(struct dijkstra *d, uint32_t from, const struct graph_ho
 static odb_status relax_all(struct dijkstra *d, uint32_t from)
 {
     struct graph_hop hop;
-    odb_status st = ODB_OK;
+    odb_status st;
 
     if (d->nodes->place[from].depth >= d->walker.budget->walk.max_depth) {
         d->walker.budget->report.cut |= ODB_CUT_DEPTH;
         return ODB_OK;
     }
-    for (int is_in = 0; is_in < 2 && st == ODB_OK; is_in++) {
-        if (!graph_goes(d->walker.direction, is_in))
-            continue;
-        st = graph_walker_turn(&d->walker, graph_set_at(&d->nodes->set, from), is_in);
-        while (st == ODB_OK) {
-            st = graph_walker_next(&d->walker, &hop);
-            if (st == ODB_OK)
-                st = relax(d, from, &hop);
-        }
-        st = st == ODB_ABSENT ? ODB_OK : st;
+    st = graph_walker_turn(&d->walker, graph_set_at(&d->nodes->set, from));
+    while (st == ODB_OK) {
+        st = graph_walker_next(&d->walker, &hop);
+        if (st == ODB_OK)
+            st = relax(d, from, &hop);
     }
-    return st;
+    return st == ODB_ABSENT ? ODB_OK : st;
 }
 
 /* ODB_ABSENT when the goal is out of reach; else *out is its number. */

@@ -213,7 +213,7 @@ static odb_status rank_add_edge(struct ranking *r, uint32_t from, uint32_t to, f
 static odb_status rank_read(struct ranking *r, uint32_t no)
 {
     struct graph_hop hop;
-    odb_status st = ODB_OK;
+    odb_status st;
 
     r->node[no].first = r->edge_count;
     r->node[no].is_read = true;
@@ -221,25 +221,20 @@ static odb_status rank_read(struct ranking *r, uint32_t no)
         r->walker.budget->report.cut |= ODB_CUT_DEPTH;
         return ODB_OK;
     }
-    for (int is_in = 0; is_in < 2 && st == ODB_OK; is_in++) {
-        if (!graph_goes(r->walker.direction, is_in))
-            continue;
-        st = graph_walker_turn(&r->walker, graph_set_at(&r->nodes->set, no), is_in);
-        while (st == ODB_OK) {
-            uint32_t to;
-            bool is_new;
+    st = graph_walker_turn(&r->walker, graph_set_at(&r->nodes->set, no));
+    while (st == ODB_OK) {
+        uint32_t to;
+        bool is_new;
 
-            st = graph_walker_next(&r->walker, &hop);
-            if (st == ODB_OK)
-                st = graph_walker_reach(&r->walker, &hop, no, false, &to, &is_new);
-            if (st == ODB_OK)
-                st = rank_room(r);
-            if (st == ODB_OK && to != GRAPH_NONE)
-                st = rank_add_edge(r, no, to, hop.value.weight);
-        }
-        st = st == ODB_ABSENT ? ODB_OK : st;
+        st = graph_walker_next(&r->walker, &hop);
+        if (st == ODB_OK)
+            st = graph_walker_reach(&r->walker, &hop, no, false, &to, &is_new);
+        if (st == ODB_OK)
+            st = rank_room(r);
+        if (st == ODB_OK && to != GRAPH_NONE)
+            st = rank_add_edge(r, no, to, hop.value.weight);
     }
-    return st;
+    return st == ODB_ABSENT ? ODB_OK : st;
 }
 
 static odb_status rank_push(struct ranking *r, uint32_t no)

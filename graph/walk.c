@@ -106,17 +106,12 @@ static odb_status bfs_hop(struct bfs *s, uint32_t from, const struct graph_hop *
 static odb_status bfs_walk_on(struct bfs *s, uint32_t from)
 {
     struct graph_hop hop;
-    odb_status st = ODB_ABSENT;
+    odb_status st = graph_walker_turn(&s->walker, graph_set_at(&s->nodes->set, from));
 
-    for (int is_in = 0; is_in < 2 && st == ODB_ABSENT; is_in++) {
-        if (!graph_goes(s->walker.direction, is_in))
-            continue;
-        st = graph_walker_turn(&s->walker, graph_set_at(&s->nodes->set, from), is_in);
-        while (st == ODB_OK) {
-            st = graph_walker_next(&s->walker, &hop);
-            if (st == ODB_OK)
-                st = bfs_hop(s, from, &hop);
-        }
+    while (st == ODB_OK) {
+        st = graph_walker_next(&s->walker, &hop);
+        if (st == ODB_OK)
+            st = bfs_hop(s, from, &hop);
     }
     return st == ODB_ABSENT ? ODB_OK : st;
 }

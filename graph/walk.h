@@ -81,7 +81,7 @@ struct graph_walker {
 
     odb_slice node; /* whose edges are read */
     bool is_in;
-    uint64_t seen;            /* edges of the node so far */
+    uint64_t seen;            /* edges of the node so far, in this direction */
     struct graph_pick *picks; /* the heaviest, by place; NULL: the first */
     uint32_t pick_count, pick_at;
 };
@@ -90,9 +90,9 @@ void graph_walker_init(struct graph_walker *w, struct graph_budget *b, const str
                        const struct graph_match *match, int direction, bool needs_values,
                        odb_nodeset *nodes);
 void graph_walker_release(struct graph_walker *w);
-/* Turn to the edges of `node`, which must stay where it is, in one direction. */
-ODB_MUST_CHECK odb_status graph_walker_turn(struct graph_walker *w, odb_slice node, bool is_in);
-/* The next edge to follow. ODB_ABSENT: there is none, or a limit was hit. */
+/* Turn to the edges of `node`, which must stay where it is, in all directions that the walk goes. */
+ODB_MUST_CHECK odb_status graph_walker_turn(struct graph_walker *w, odb_slice node);
+/* The next edge to follow; w->is_in tells which way it goes. ODB_ABSENT: there is none, or a limit was hit. */
 ODB_MUST_CHECK odb_status graph_walker_next(struct graph_walker *w, struct graph_hop *out);
 /* The number of the hop's relation. ODB_NOMEM. */
 ODB_MUST_CHECK odb_status graph_walker_rel(struct graph_walker *w, const struct graph_hop *hop,

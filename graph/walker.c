@@ -327,24 +327,25 @@ static odb_status next_picked(struct graph_walker *w, struct graph_hop *out)
 
 /* ---- reading on ---- */
 
-odb_status graph_walker_turn(struct graph_walker *w, odb_slice node, bool is_in)
+/* To the first of the node's edges in one direction. */
+static odb_status walker_face(struct graph_walker *w, bool is_in)
 {
     struct graph_cursor *c = &w->cursor[is_in];
     const odb_walk *walk = &w->budget->walk;
     odb_status st = ODB_OK;
 
-    w->node = node;
     w->is_in = is_in;
     w->seen = 0;
     if (!c->it)
         st = graph_cursor_init(c, w->view, is_in, w->match, w->needs_values, NULL);
     if (st != ODB_OK)
         return st;
-    graph_cursor_move(c, node);
+    graph_cursor_move(c, w->node);
     return walk->heaviest && walk->fanout != UINT32_MAX ? pick_heaviest(w) : ODB_OK;
 }
 
-odb_status graph_walker_next(struct graph_walker *w, struct graph_hop *out)
+/* The next edge to follow in the direction that `w` faces. */
+static odb_status next_ahead(struct graph_walker *w, struct graph_hop *out)
 {
     struct graph_budget *b = w->budget;
     odb_status st;
@@ -361,6 +362,22 @@ odb_status graph_walker_next(struct graph_walker *w, struct graph_hop *out)
         return ODB_ABSENT;
     }
     return budget_take_edge(b) ? ODB_OK : ODB_ABSENT;
+}
+
+odb_status graph_walker_turn(struct graph_walker *w, odb_slice node)
+{
+    w->node = node;
+    return walker_face(w, !graph_goes(w->direction, false));
+}
+
+odb_status graph_walker_next(struct graph_walker *w, struct graph_hop *out)
+{
+    odb_status st = next_ahead(w, out);
+
+    if (st != ODB_ABSENT || w->is_in || w->budget->is_over || !graph_goes(w->direction, true))
+        return st;
+    st = walker_face(w, true);
+    return st == ODB_OK ? next_ahead(w, out) : st;
 }
 
 odb_status graph_walker_rel(struct graph_walker *w, const struct graph_hop *hop, uint32_t *out)
