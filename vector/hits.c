@@ -239,6 +239,7 @@ static odb_status find_new(struct vec_index *ix, odb_at at, const float *query, 
         limit = how->max_distance;
     else if (how && how->max_distance < 0)
         limit = 0;
+    h->db = ix->db;
     h->how.k = (uint32_t)(k + extra);
     if (how && how->diverse)
         h->how.k = (uint32_t)(4 * k + extra > 40 + extra ? 4 * k + extra : 40 + extra);
@@ -340,6 +341,8 @@ odb_status odb_vec_more(odb_at at, odb_vec_hits *hits, uint32_t k, size_t *more)
     if (k == 0 || k > 1000000)
         return err_set(ODB_INVALID, "odb_vec_more: k is from 1 to 1000000");
     st = vec_index_of(odb_at_db(at), &ix);
+    if (st == ODB_OK && ix->db != hits->db)
+        st = err_set(ODB_INVALID, "the hits are of another database, or of another handle");
     if (st != ODB_OK)
         return st;
     how = hits->how;

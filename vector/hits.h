@@ -16,6 +16,7 @@ struct odb_vec_hits {
     struct buf ids;
     /* the search, to go on with it */
     odb_vec_search how;
+    const odb_db *db; /* only to be compared: it may be closed by now */
     struct buf prefix;
     float *query;
     uint32_t dim;

@@ -185,7 +185,8 @@ ODB_API ODB_MUST_CHECK odb_status odb_vec_find_many(odb_at at, const float *quer
                                                     odb_vec_hits **out);
 /* Append up to `k` more of the same search, at the same place `at` (for odb_now: as things are now;
  * what was returned is not returned again). *more counts them; 0: that was all. What the search pointed to
- * (within, filter, records) must still be there. ODB_INVALID: a diverse search, or one near a node; k of 0. */
+ * (within, filter, records) must still be there. ODB_INVALID: a diverse search, or one near a node; k of 0;
+ * `at` of another handle than the search. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_more(odb_at at, odb_vec_hits *hits, uint32_t k,
                                                size_t *more);
 

@@ -140,6 +140,51 @@ static void bad_input_is_refused_and_stores_nothing(void **state)
     odb_vec_hits_free(hits);
 }
 
+/* Of another database, with a longer dimension: transactions, snapshots and hits are refused. */
+static void what_is_of_another_database_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    odb_options o = odb_options_default();
+    odb_vec_stats_t stats = {.size = sizeof stats};
+    float x[40], longer[400];
+    struct rnd r = {31};
+    odb_snapshot *snapshot;
+    odb_vec_hits *hits;
+    odb_db *other;
+    odb_txn *t;
+    size_t more = 7;
+    char dir[64], room[32];
+
+    fill(&r, x, 40);
+    fill(&r, longer, 400);
+    for (uint32_t i = 0; i < 30; i++)
+        assert_ok(odb_vec_put(f->db, NULL, name(room, "a", i), x + i % 5, 35));
+    fixture_make_dir(dir, sizeof dir);
+    assert_ok(odb_open(dir, &o, &other));
+    for (uint32_t i = 0; i < 30; i++)
+        assert_ok(odb_vec_put(other, NULL, name(room, "o", i), longer + i, 370));
+    assert_ok(odb_txn_begin(other, NULL, &t));
+    assert_status(odb_vec_put(f->db, t, odb_s("new"), x, 35), ODB_INVALID);
+    assert_status(odb_vec_delete(f->db, t, odb_s("a/00001")), ODB_INVALID);
+    odb_txn_free(t);
+    assert_ok(odb_vec_find(odb_now(other), longer, 370, NULL, &hits));
+    assert_ok(odb_snapshot_new(f->db, &snapshot));
+    assert_status(odb_vec_more(odb_asof(snapshot), hits, 10, &more), ODB_INVALID);
+    assert_status(odb_vec_more(odb_now(f->db), hits, 10, &more), ODB_INVALID);
+    assert_int_equal(more, 7);
+    assert_int_equal(odb_vec_hits_count(hits), 10);
+    assert_ok(odb_vec_more(odb_now(other), hits, 10, &more));
+    assert_int_equal(more, 10);
+    odb_vec_hits_free(hits);
+    odb_snapshot_free(snapshot);
+    assert_ok(odb_vec_stats(f->db, &stats));
+    assert_int_equal(stats.live, 30);
+    assert_ok(odb_vec_stats(other, &stats));
+    assert_int_equal(stats.live, 30);
+    assert_ok(odb_close(other));
+    fixture_remove_dir(dir);
+}
+
 static void a_transaction_sees_its_own_vectors_and_nobody_else_does(void **state)
 {
     struct fixture *f = *state;
@@ -1467,6 +1512,7 @@ int main(int argc, char **argv)
         LSM(limits_end_a_search_early_and_say_so),
         LSM(the_nearest_come_first),
         LSM(bad_input_is_refused_and_stores_nothing),
+        LSM(what_is_of_another_database_is_refused),
         LSM(a_transaction_sees_its_own_vectors_and_nobody_else_does),
         LSM(filters_ids_and_prefixes_restrict),
         LSM(records_filter_vectors),
