@@ -33,8 +33,9 @@ ODB_COLD odb_status api_refuse_handle(const odb_db *db)
 {
     if (!db)
         return api_refuse_null("the database handle");
-    return err_set(ODB_FORKED, "this database was opened by the parent process; a child must open "
-                               "its own, after the parent has closed it");
+    return err_set(ODB_FORKED,
+                   "the database was opened by this process's parent: open it again here "
+                   "once the parent has closed it");
 }
 
 ODB_COLD odb_status api_refuse_cf(const odb_db *db, const odb_cf *cf)
