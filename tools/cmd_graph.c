@@ -105,30 +105,47 @@ static bool take_match(const struct tool *t, struct match_room *room, odb_edge_m
     }
 }
 
-static bool take_walk(const struct tool *t, struct match_room *room, odb_walk *w,
-                      odb_filter **filter)
+/* A walk from the nodes that were named, and what it needs. */
+struct walk_args {
+    odb_walk walk;
+    odb_walk_report report;
+    struct names from;
+    struct match_room room;
+    odb_filter *filter;
+};
+
+static void free_walk(struct walk_args *a)
+{
+    odb_filter_free(a->filter);
+    free_names(&a->from);
+    bytes_free(&a->room.text);
+}
+
+/* False: a message was printed. Free it in any case. */
+static bool take_walk(const struct tool *t, struct walk_args *a)
 {
     const struct tool_graph *g = &t->graph;
+    odb_walk *w = &a->walk;
 
-    memset(w, 0, sizeof *w);
+    memset(a, 0, sizeof *a);
     w->size = sizeof *w;
     w->max_depth = (uint32_t)g->depth;
     w->max_nodes = (uint32_t)g->nodes;
     w->max_edges = g->edges;
     w->fanout = (uint32_t)g->fanout;
     w->heaviest = g->heaviest;
-    *filter = NULL;
+    w->report = &a->report;
     if (g->filter) {
         size_t at = 0;
-        odb_status st = odb_filter_parse(odb_s(g->filter), filter, &at);
+        odb_status st = odb_filter_parse(odb_s(g->filter), &a->filter, &at);
 
         if (st != ODB_OK) {
             fprintf(stderr, "odb: --filter, at character %zu: %s\n", at + 1, odb_error_text());
             return false;
         }
-        w->node_filter = *filter;
+        w->node_filter = a->filter;
     }
-    return take_match(t, room, &w->edges);
+    return take_match(t, &a->room, &w->edges) && take_names(t, &a->from);
 }
 
 /* name=value: a whole number, a real, true, false, null, or a text. */
@@ -462,20 +479,15 @@ static void print_node(const struct tool *t, const odb_nodeset *set, size_t i)
 
 int cmd_graph_walk(struct tool *t)
 {
-    odb_walk_report report = {0};
-    struct match_room room = {0};
-    odb_filter *filter = NULL;
     odb_nodeset *set = NULL;
-    struct names n = {0};
-    odb_walk w;
+    struct walk_args a;
     int code = EXIT_USAGE;
     odb_status st;
 
-    if (!take_walk(t, &room, &w, &filter) || !take_names(t, &n))
+    if (!take_walk(t, &a))
         goto done;
-    w.keep_edges = t->graph.is_dot;
-    w.report = &report;
-    st = odb_walk_bfs(odb_now(t->db), n.slice, (size_t)t->arg_count, &w, &set);
+    a.walk.keep_edges = t->graph.is_dot;
+    st = odb_walk_bfs(odb_now(t->db), a.from.slice, (size_t)t->arg_count, &a.walk, &set);
     code = st == ODB_OK ? EXIT_FINE : tool_fail(st, "graph walk");
     if (st != ODB_OK)
         goto done;
@@ -484,12 +496,10 @@ int cmd_graph_walk(struct tool *t)
     else
         for (size_t i = 0; i < odb_nodeset_count(set); i++)
             print_node(t, set, i);
-    show_cut(report.cut);
+    show_cut(a.report.cut);
 done:
     odb_nodeset_free(set);
-    odb_filter_free(filter);
-    free_names(&n);
-    bytes_free(&room.text);
+    free_walk(&a);
     return code;
 }
 
@@ -497,23 +507,18 @@ done:
 
 int cmd_graph_path(struct tool *t)
 {
-    odb_walk_report report = {0};
-    struct match_room room = {0};
-    odb_filter *filter = NULL;
     odb_path *path = NULL;
-    struct names n = {0};
-    odb_walk w;
+    struct walk_args a;
     int code = EXIT_USAGE;
     odb_status st;
 
-    if (!take_walk(t, &room, &w, &filter) || !take_names(t, &n))
+    if (!take_walk(t, &a))
         goto done;
-    w.report = &report;
-    st = odb_shortest_path(odb_now(t->db), n.slice[0], n.slice[1], &w,
+    st = odb_shortest_path(odb_now(t->db), a.from.slice[0], a.from.slice[1], &a.walk,
                            t->graph.by_weight ? odb_cost_by_weight : NULL, NULL, &path);
     if (st == ODB_ABSENT) {
         fputs("odb: there is no way\n", stderr);
-        show_cut(report.cut);
+        show_cut(a.report.cut);
         code = EXIT_ABSENT;
     } else {
         code = st == ODB_OK ? EXIT_FINE : tool_fail(st, "graph path");
@@ -527,9 +532,7 @@ int cmd_graph_path(struct tool *t)
     }
 done:
     odb_path_free(path);
-    odb_filter_free(filter);
-    free_names(&n);
-    bytes_free(&room.text);
+    free_walk(&a);
     return code;
 }
 
@@ -583,29 +586,23 @@ static void print_scores(const struct tool *t, const odb_scores *scores, const c
 int cmd_graph_rank(struct tool *t)
 {
     odb_rank rank = {.size = sizeof rank, .weighted = t->graph.by_weight};
-    odb_walk_report report = {0};
-    struct match_room room = {0};
-    odb_filter *filter = NULL;
     odb_scores *scores = NULL;
-    struct names n = {0};
-    odb_walk w;
+    struct walk_args a;
     int code = EXIT_USAGE;
     odb_status st;
 
     if (t->graph.epsilon && !take_real(t->graph.epsilon, "--epsilon", &rank.epsilon))
         return EXIT_USAGE;
-    if (!take_walk(t, &room, &w, &filter) || !take_names(t, &n))
+    if (!take_walk(t, &a))
         goto done;
-    w.report = &report;
-    st = odb_pagerank(odb_now(t->db), n.slice, NULL, (size_t)t->arg_count, &rank, &w, &scores);
+    st = odb_pagerank(odb_now(t->db), a.from.slice, NULL, (size_t)t->arg_count, &rank, &a.walk,
+                      &scores);
     code = st == ODB_OK ? EXIT_FINE : tool_fail(st, "graph rank");
     print_scores(t, scores, "id", "%.6f");
-    show_cut(report.cut);
+    show_cut(a.report.cut);
 done:
     odb_scores_free(scores);
-    odb_filter_free(filter);
-    free_names(&n);
-    bytes_free(&room.text);
+    free_walk(&a);
     return code;
 }
 
