@@ -327,13 +327,13 @@ static odb_status writer_judge(const struct sst_writer *w, const struct entry *e
         block_builder_count(w->block) ? block_builder_last(w->block) : buf_slice(&w->last);
     int c = w->props.entries ? key_compare(last.data, last.size, e->key, e->key_len) : -1;
 
-    if (c > 0 || (c == 0 && w->last_trailer <= e->trailer))
-        return err_corrupt(w->name, w->out_off + w->out.len, "entries to write are out of order");
+    if (c > 0 || (c == 0 && w->last_trailer <= e->trailer) ||
+        !kind_is_known(trailer_kind(e->trailer)))
+        return err_corrupt(w->name, w->out_off + w->out.len,
+                           "entries to write are out of order, or of no known kind");
     if (e->key_len > KEY_LEN_MAX || e->value_len > VALUE_LEN_MAX)
         return err_set(ODB_TOO_LARGE, "%s: an entry of %u + %u bytes is over the limit", w->name,
                        e->key_len, e->value_len);
-    if (!kind_is_known(trailer_kind(e->trailer)))
-        return err_corrupt(w->name, w->out_off + w->out.len, "an entry to write has no known kind");
     *is_new_key = c != 0;
     return ODB_OK;
 }
