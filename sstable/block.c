@@ -812,7 +812,7 @@ static void block_open_lines(const uint8_t *p, struct block *b)
 
 /* The header and the places of columns, prefixes, hash table and common bytes. `at` is then where
  * the shared bytes start; all before it is inside. */
-static bool block_open_parts(const uint8_t *p, size_t len, struct block *b, uint64_t *at)
+static ODB_COLD bool block_open_parts(const uint8_t *p, size_t len, struct block *b, uint64_t *at)
 {
     const uint8_t *width = p + BLOCK_AT_WIDTHS;
     unsigned hash_bits, kinds;
