@@ -1,6 +1,7 @@
-/* Random lives of a vector database beside a plain list: writes, transactions that commit or not,
- * snapshots, work in the background done or left, crashes, reopenings, rebuilds. Whatever happened, an
- * exact search equals the list, and a search by the graph returns true things only.
+/* Random lives of a database of vectors, records and edges beside a plain list: writes, transactions over
+ * all three that commit or not, snapshots, work in the background done or left, crashes, reopenings,
+ * rebuilds. Whatever happened, records and edges are those of the list, an exact search equals it, filtered
+ * by records or not, and a search by the graph returns true things only.
  *
  * ODB_TEST_OPS makes it longer, ODB_TEST_SEED replays it. */
 #include "tests/api/fixture.h"
@@ -9,13 +10,16 @@
 
 #include "tests/base/random.h"
 
-#define DIM 12
-#define IDS 300
-#define K   8
+#define DIM   12
+#define IDS   300
+#define K     8
+#define NODES 40 /* the first ids, which edges lead between */
 
 struct list {
     bool has[IDS];
     float x[IDS][DIM];
+    uint8_t record[IDS];  /* 0: none; else its importance in eighths, and one */
+    uint64_t edge[NODES]; /* a bit for whom an edge leads to */
 };
 
 struct moment {
@@ -29,6 +33,7 @@ struct life {
     odb_db *db;
     odb_metric metric;
     odb_vec_config config;
+    odb_filter *important;
     struct list now;
     struct moment kept[3];
     uint64_t asked, found; /* of the true nearest, by the graph */
@@ -81,17 +86,19 @@ static void check_moment(struct life *l, odb_at at, const struct list *m)
     odb_vec_hits *hits;
     float q[DIM], best[IDS], limit = 0;
     uint32_t n = 0;
-    bool prefix = rnd_below(&l->r, 3) == 0;
+    bool prefix = rnd_below(&l->r, 3) == 0, important = rnd_below(&l->r, 4) == 0;
 
     some_vector(&l->r, q);
     how.stats = &stats;
     if (prefix)
         how.prefix = odb_s("b");
+    if (important)
+        how.records = l->important;
     for (uint32_t i = 0; i < IDS; i++) {
         float d;
         uint32_t at_n;
 
-        if (!m->has[i] || (prefix && i % 3))
+        if (!m->has[i] || (prefix && i % 3) || (important && m->record[i] < 5))
             continue;
         d = odb_distance(q, m->x[i], DIM, l->metric);
         for (at_n = n++; at_n > 0 && best[at_n - 1] > d; at_n--)
@@ -114,6 +121,7 @@ static void check_moment(struct life *l, odb_at at, const struct list *m)
 
             assert_true(m->has[id]);
             assert_true(!prefix || id % 3 == 0);
+            assert_true(!important || m->record[id] >= 5);
             assert_true(fabsf(h.distance - odb_distance(q, m->x[id], DIM, l->metric)) < 1e-5f);
             if (i)
                 assert_true(h.distance >= odb_vec_hits_at(hits, i - 1).distance);
@@ -140,13 +148,98 @@ static void check_vector(struct life *l, odb_at at, const struct list *m)
     }
 }
 
+static void check_record(odb_at at, const struct list *m, uint32_t i)
+{
+    char room[16], text[16];
+    odb_record *r;
+    odb_status st = odb_record_get(at, id_name(i, room), &r);
+
+    assert_status(st, m->record[i] ? ODB_OK : ODB_ABSENT);
+    if (st != ODB_OK)
+        return;
+    assert_true(odb_record_importance(r) == (float)(m->record[i] - 1) / 8);
+    (void)snprintf(text, sizeof text, "%u of %u", m->record[i], i);
+    assert_true(odb_slice_equal(odb_record_content(r), odb_s(text)));
+    odb_record_free(r);
+}
+
+/* Both sides of every edge. */
+static void check_node(odb_at at, const struct list *m, uint32_t i)
+{
+    uint64_t in = 0, seen = 0;
+    odb_edge_list e;
+    char room[16];
+
+    assert_ok(odb_outgoing(at, id_name(i, room), &e));
+    for (size_t k = 0; k < e.count; k++)
+        seen |= (uint64_t)1 << id_number(e.edge[k].to);
+    assert_true(seen == m->edge[i] && e.count == (size_t)__builtin_popcountll(seen));
+    odb_edge_list_release(&e);
+    for (uint32_t k = 0; k < NODES; k++)
+        in |= (m->edge[k] >> i & 1) << k;
+    assert_ok(odb_incoming(at, id_name(i, room), &e));
+    for (seen = 0; e.count-- > 0;)
+        seen |= (uint64_t)1 << id_number(e.edge[e.count].from);
+    assert_true(seen == in);
+    odb_edge_list_release(&e);
+}
+
+static void check_companions(struct life *l, odb_at at, const struct list *m)
+{
+    check_record(at, m, rnd_below(&l->r, IDS));
+    check_node(at, m, rnd_below(&l->r, NODES));
+}
+
+/* Everything, after a crash or a reopening. */
+static void check_all(struct life *l)
+{
+    odb_graph_check edges = {.size = sizeof edges};
+
+    check_moment(l, odb_now(l->db), &l->now);
+    for (uint32_t i = 0; i < IDS; i++)
+        check_record(odb_now(l->db), &l->now, i);
+    for (uint32_t i = 0; i < NODES; i++)
+        check_node(odb_now(l->db), &l->now, i);
+    assert_ok(odb_graph_verify(odb_now(l->db), &edges));
+}
+
+static void write_companion(struct life *l, odb_txn *t, struct list *m)
+{
+    uint32_t i = rnd_below(&l->r, IDS), from = rnd_below(&l->r, NODES),
+             to = rnd_below(&l->r, NODES);
+    char room[16], other[16], text[16];
+
+    if (rnd_below(&l->r, 2)) {
+        odb_slice a = id_name(from, room), b = id_name(to, other);
+        bool link = rnd_below(&l->r, 3);
+
+        assert_ok(link ? odb_link(l->db, t, a, odb_s("next"), b)
+                       : odb_unlink(l->db, t, a, odb_s("next"), b));
+        m->edge[from] &= ~((uint64_t)1 << to);
+        m->edge[from] |= (uint64_t)link << to;
+    } else if (rnd_below(&l->r, 4)) {
+        odb_record_draft d = odb_record_make_bytes(id_name(i, room), odb_s(""));
+
+        m->record[i] = (uint8_t)(1 + rnd_below(&l->r, 9));
+        (void)snprintf(text, sizeof text, "%u of %u", m->record[i], i);
+        d.content = odb_s(text);
+        d.importance = (float)(m->record[i] - 1) / 8;
+        assert_ok(odb_record_put(l->db, t, &d, 0));
+    } else {
+        assert_ok(odb_record_delete(l->db, t, id_name(i, room), 0));
+        m->record[i] = 0;
+    }
+}
+
 /* One write, into the list too. */
 static void write_one(struct life *l, odb_txn *t, struct list *m)
 {
     uint32_t i = rnd_below(&l->r, IDS);
     char room[16];
 
-    if (rnd_below(&l->r, 3)) {
+    if (rnd_below(&l->r, 3) == 0)
+        write_companion(l, t, m);
+    else if (rnd_below(&l->r, 3)) {
         float x[DIM];
 
         some_vector(&l->r, x);
@@ -172,9 +265,11 @@ static void write_in_transaction(struct life *l)
         if (rnd_below(&l->r, 4) == 0) {
             check_moment(l, odb_in(t), m);
             check_vector(l, odb_in(t), m);
+            check_companions(l, odb_in(t), m);
         }
     }
     check_moment(l, odb_now(l->db), &l->now);
+    check_companions(l, odb_now(l->db), &l->now);
     if (rnd_below(&l->r, 3)) {
         assert_ok(odb_txn_commit(t, NULL));
         l->now = *m;
@@ -292,6 +387,7 @@ static void live_once(uint64_t seed, int ops)
         .mode = modes[rnd_below(&l->r, 4)],
     };
     life_open(l);
+    assert_ok(odb_filter_parse(odb_s("importance >= 0.5"), &l->important, NULL));
     for (int i = 0; i < ops; i++) {
         uint32_t what = rnd_below(&l->r, 100);
 
@@ -317,6 +413,7 @@ static void live_once(uint64_t seed, int ops)
             if (m->snapshot) {
                 check_moment(l, odb_asof(m->snapshot), &m->then);
                 check_vector(l, odb_asof(m->snapshot), &m->then);
+                check_companions(l, odb_asof(m->snapshot), &m->then);
             }
         } else if (what < 94) {
             assert_ok(odb_vec_compact(l->db));
@@ -329,10 +426,10 @@ static void live_once(uint64_t seed, int ops)
             drop_moments(l);
             assert_ok(odb_close(l->db));
             life_open(l);
-            check_moment(l, odb_now(l->db), &l->now);
+            check_all(l);
         } else if (what < 98) {
             crash(l);
-            check_moment(l, odb_now(l->db), &l->now);
+            check_all(l);
         } else if (what < 99 && l->config.mode != ODB_VEC_EXACT) {
             check_health(l);
         } else if (rnd_below(&l->r, 3) == 0) {
@@ -345,7 +442,9 @@ static void live_once(uint64_t seed, int ops)
     if (l->asked > 200 && (double)l->found < 0.9 * (double)l->asked)
         fail_msg("the graph found %llu of %llu", (unsigned long long)l->found,
                  (unsigned long long)l->asked);
+    check_all(l);
     drop_moments(l);
+    odb_filter_free(l->important);
     assert_ok(odb_close(l->db));
     fixture_remove_dir(l->dir);
     free(l);

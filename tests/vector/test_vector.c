@@ -574,10 +574,10 @@ static void *stop_by_the_clock(void *arg)
     uint64_t from;
 
     while (atomic_load(&s->told) == 0) /* until it has begun */
-        ;
+        (void)nanosleep(&(struct timespec){0, 20000}, NULL);
     from = monotonic_ns();
     while (monotonic_ns() - from < s->delay_ns)
-        ;
+        (void)nanosleep(&(struct timespec){0, 20000}, NULL);
     atomic_store(&s->stop, true);
     return NULL;
 }
