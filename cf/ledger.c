@@ -62,6 +62,7 @@ static odb_status ledger_add_counters(struct cf_set *s, struct manifest_group *g
     struct manifest_counters c = {
         .next_family = s->next_family,
         .log_no = s->log_no,
+        .log_lsn = s->log_lsn,
         .is_log_open = s->is_log_open,
         .log_durable = s->wal ? wal_durable(s->wal) : 0,
     };
@@ -304,6 +305,7 @@ static odb_status ledger_add_flushed(const struct cf_table *t, uint32_t family, 
 struct ledger_segment {
     uint64_t lsn;
     uint64_t no; /* of the last segment that begins at or before it */
+    uint64_t first_lsn;
 };
 
 static bool ledger_find_segment(void *arg, uint64_t file_no, uint64_t first_lsn, uint64_t end_lsn)
@@ -314,6 +316,7 @@ static bool ledger_find_segment(void *arg, uint64_t file_no, uint64_t first_lsn,
     if (first_lsn > seg->lsn)
         return false;
     seg->no = file_no;
+    seg->first_lsn = first_lsn;
     return true;
 }
 
@@ -334,8 +337,10 @@ static odb_status ledger_prepare_flush(struct cf_set *s, uint32_t family, uint64
     if (st != ODB_OK)
         return st;
     wal_segments(s->wal, ledger_find_segment, &seg);
-    if (seg.no > s->log_no)
+    if (seg.no > s->log_no) {
         s->log_no = seg.no;
+        s->log_lsn = seg.first_lsn;
+    }
     return ODB_OK;
 }
 
@@ -344,7 +349,7 @@ static odb_status ledger_write_flush(struct cf_set *s, uint32_t family, uint64_t
                                      struct manifest_group *g)
 {
     struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
-    uint64_t log_no = s->log_no;
+    uint64_t log_no = s->log_no, log_lsn = s->log_lsn;
     bool is_unclear; /* no matter: tables and log are there for both outcomes */
     odb_status st = ledger_prepare_flush(s, family, flushed, g);
 
@@ -352,6 +357,7 @@ static odb_status ledger_write_flush(struct cf_set *s, uint32_t family, uint64_t
         st = ledger_write(s, g, &is_unclear);
     if (st != ODB_OK) {
         s->log_no = log_no; /* the next change must not let go of log on behalf of this one */
+        s->log_lsn = log_lsn;
         return st;
     }
     for (uint32_t i = 0; i < t->count; i++)

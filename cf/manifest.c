@@ -27,7 +27,8 @@
  *      2 drop      family id varint
  *      3 edit      lsm/edit.c
  *      4 counters  next file varint | next seq varint | next family varint | log number varint |
- *                  flags varint, bit 0: the log is open | durable up to LSN varint
+ *                  flags varint, bit 0: the log is open | LSN where that log begins varint |
+ *                  LSN up to which it was durable varint
  *
  *    mark     a record of the log (wal/record.h, type 2), with this payload:
  *             0  file number u64: CURRENT names this manifest, or a later one
@@ -251,13 +252,14 @@ odb_status manifest_add_edit(struct manifest_group *g, const struct lsm_edit *e)
 
 odb_status manifest_add_counters(struct manifest_group *g, const struct manifest_counters *c)
 {
-    uint8_t body[6 * VARINT_MAX], *p;
+    uint8_t body[7 * VARINT_MAX], *p;
 
     p = enc_varint(body, c->next_file_no);
     p = enc_varint(p, c->next_seq);
     p = enc_varint(p, c->next_family);
     p = enc_varint(p, c->log_no);
     p = enc_varint(p, c->is_log_open ? MANIFEST_LOG_OPEN : 0);
+    p = enc_varint(p, c->log_lsn);
     p = enc_varint(p, c->log_durable);
     return group_item(g, MANIFEST_COUNTERS, body, (size_t)(p - body));
 }
@@ -489,9 +491,10 @@ static void counters_decode(struct dec *d, struct manifest_counters *c)
     c->log_no = dec_varint(d);
     flags = dec_varint(d);
     c->is_log_open = flags & MANIFEST_LOG_OPEN;
+    c->log_lsn = dec_varint(d);
     c->log_durable = dec_varint(d);
     if (flags & ~(uint64_t)MANIFEST_LOG_OPEN || c->next_file_no == 0 ||
-        c->next_file_no > UINT64_MAX / 2 || c->log_no >= c->next_file_no ||
+        c->next_file_no > UINT64_MAX / 2 || c->log_no >= c->next_file_no || c->log_lsn % 8 != 0 ||
         c->next_seq > SEQ_MAX + 1)
         d->bad = true;
 }

@@ -31,6 +31,7 @@ struct manifest_counters {
     uint64_t next_seq;
     uint32_t next_family;
     uint64_t log_no;      /* log segments with a smaller number mean nothing any more */
+    uint64_t log_lsn;     /* where that one begins */
     bool is_log_open;     /* segment log_no was made: if it is missing, somebody took it */
     uint64_t log_durable; /* LSN up to which the log was on the medium */
 };

@@ -489,7 +489,8 @@ static odb_status recover_replay(struct recovery *r)
     st = replay_init(r);
     if (st == ODB_OK)
         st = wal_replay(r->s->os, r->s->dir, r->s->db_id, logs->no + first, logs->count - first,
-                        low, replay_record, r, &res);
+                        r->counters.is_log_open ? r->counters.log_lsn : WAL_LSN_UNKNOWN, low,
+                        replay_record, r, &res);
     for (uint32_t i = 0; i < r->replay.count && st == ODB_OK; i++)
         st = replay_link(r, &r->replay.family[i].load);
     if (st != ODB_OK)
@@ -592,6 +593,7 @@ static odb_status recover_switch(struct recovery *r)
         st = wal_open(&log, r->end_lsn, r->next_seq, &s->wal);
     if (st == ODB_OK) {
         wal_segments(s->wal, recover_first_segment, &s->log_no);
+        s->log_lsn = r->end_lsn;
         s->is_log_open = true;
         st = ledger_write(s, &nothing,
                           &is_unclear); /* else a log taken away would not be missed (3) */

@@ -766,7 +766,7 @@ static odb_status set_verify_files(struct set_verify *v)
         v->end = wal_durable(s->wal);
         wal_segments(s->wal, set_verify_segment, seg);
         st = wal_replay(s->os, s->dir, s->db_id, seg->no, seg->count, seg->first_lsn,
-                        set_verify_record, v, &res);
+                        seg->first_lsn, set_verify_record, v, &res);
         if (st == ODB_CANCELLED)
             st = ODB_OK;
     }

@@ -133,6 +133,7 @@ struct cf_set {
         ODB_GUARDED(manifest_lock);                     /* NULL: the next change begins a new one */
     uint64_t manifest_limit ODB_GUARDED(manifest_lock); /* size at which it is rewritten */
     uint64_t log_no ODB_GUARDED(manifest_lock);         /* the oldest segment still needed */
+    uint64_t log_lsn ODB_GUARDED(manifest_lock);        /* where it begins */
     bool is_log_open ODB_GUARDED(manifest_lock);
     struct os_file *reserve ODB_GUARDED(manifest_lock); /* NULL: not looked for yet */
     uint64_t reserve_size ODB_GUARDED(manifest_lock);   /* as it was last kept */

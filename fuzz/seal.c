@@ -170,10 +170,13 @@ struct seal_end seal_segment(uint8_t *p, size_t len, enum fuzz_seal how)
 
     if (len < WAL_SEGMENT_HEADER)
         return (struct seal_end){0, 0};
-    if (how != FUZZ_AS_IT_IS)
-        enc_u64(p + WAL_SEGMENT_HEADER - 8, hash_salted(p, WAL_SEGMENT_HEADER - 8, 0, 0));
     salt = get_u64(p + 40);
-    first = get_u64(p + 48);
+    first = get_u64(p + WAL_LINK_AT);
+    if (how != FUZZ_AS_IT_IS) {
+        enc_u64(p + WAL_LINK_AT - 8, hash_salted(p, WAL_LINK_AT - 8, 0, 0));
+        enc_u64(p + WAL_LINK_AT + WAL_LINK - 8,
+                hash_salted(p + WAL_LINK_AT, WAL_LINK - 8, salt, 0));
+    }
     begin = WAL_SEGMENT_HEADER + (size_t)(first & (WAL_PAGE - 1));
     if (begin > len)
         return (struct seal_end){first, 0};

@@ -187,7 +187,9 @@ static void seed_log(void)
     uint8_t header[WAL_SEGMENT_HEADER], log[1024], *p = log, *start;
 
     wal_header_encode(header, &h);
-    seed_controlled("wal_header", "alone", 1, odb_bytes(header, 96));
+    memcpy(log, header, 48);
+    memcpy(log + 48, header + WAL_LINK_AT, WAL_LINK);
+    seed_controlled("wal_header", "alone", 1, odb_bytes(log, 48 + WAL_LINK));
 
     *p++ = 1; /* control, from */
     enc_u16(p, 0);
@@ -201,7 +203,9 @@ static void seed_log(void)
         enc_u16(start, (uint16_t)(p - start - 2));
     }
     seed("wal_replay", "three", seed_none(), odb_bytes(log, (size_t)(p - log)));
-    log[3] |= 4; /* the first segment's records are not sealed: a torn tail */
+    log[3] |= 32; /* the first segment has no link, nor has anybody kept where it begins */
+    seed("wal_replay", "unlinked", seed_none(), odb_bytes(log, (size_t)(p - log)));
+    log[3] = 4; /* the first segment's records are not sealed: a torn tail */
     seed("wal_replay", "torn", seed_none(), odb_bytes(log, (size_t)(p - log)));
     p = log + 6; /* one segment: a batch between two marks */
     log[3] = 0;
@@ -283,7 +287,7 @@ static void seed_manifest(void)
     struct manifest_group g = {0};
     struct manifest *m = NULL;
     struct manifest_family family = {.id = 1, .name = odb_s("a"), .has_options = true};
-    struct manifest_counters c = {20, 500, 2, 9, true, 64};
+    struct manifest_counters c = {20, 500, 2, 9, 64, true, 64};
     struct lsm_edit e = {.family = 1, .has_flushed = true, .flushed_lsn = 64};
     char name[FILE_NAME_MAX];
     uint8_t *p;

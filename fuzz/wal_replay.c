@@ -8,15 +8,23 @@
  *                    bit 2: the records keep the checksums they have
  *                    bit 3: the header's checksum is wrong
  *                    bit 4: it goes on 8 bytes further than its predecessor ended
+ *                    bit 5: a power cut took its link
  *
- * Headers are 4096 bytes of mostly zeros: spelled out, most changes would hit nothing.
+ * Headers are 8192 bytes of mostly zeros: spelled out, most changes would hit nothing.
  */
 #include "fuzz/log_replay.h"
 #include "wal/segment.h"
 
 #define LOG_SEGMENTS 3u
 
-enum { LOG_OWN_HEADER = 1, LOG_ALONE = 2, LOG_UNSEALED = 4, LOG_BAD_HEADER = 8, LOG_GAP = 16 };
+enum {
+    LOG_OWN_HEADER = 1,
+    LOG_ALONE = 2,
+    LOG_UNSEALED = 4,
+    LOG_BAD_HEADER = 8,
+    LOG_GAP = 16,
+    LOG_NO_LINK = 32
+};
 
 static struct wal_header log_header(struct dec *in, uint64_t no, uint8_t flags,
                                     struct seal_end before)
@@ -56,7 +64,9 @@ static struct seal_end log_segment(struct fuzz_disk *d, struct dec *in, uint64_t
     FUZZ_REQUIRE(p != NULL);
     wal_header_encode(p, &h);
     if (flags & LOG_BAD_HEADER)
-        p[WAL_SEGMENT_HEADER - 1] ^= 1;
+        p[WAL_LINK_AT - 1] ^= 1;
+    if (flags & LOG_NO_LINK)
+        memset(p + WAL_LINK_AT, 0, WAL_LINK);
     if (body.size)
         memcpy(p + begin, body.data, body.size);
     end = seal_records(p + begin, body.size, h.salt, h.first_lsn,

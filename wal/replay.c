@@ -13,9 +13,9 @@
  * 2. Damage (P9, ODB_CORRUPT) is what a good record or header behind the stop proves: it says that the
  *    log was once durable beyond the stop. The rest of the segment, the ring and all later segments
  *    are searched for such a witness. Without one the tail was never promised to anybody.
- * 3. Headers and names are durable before records (wal/roll.c, 1). Damage is therefore also: a segment
+ * 3. Names and first blocks are durable before records (wal/roll.c, 1). Damage is therefore also: a segment
  *    whose predecessor is not there, or ends later than its successor says, or with another record; and
- *    content below a bad header. A bad header over nothing but zeros was never begun.
+ *    a bad first block.
  * 4. A segment that an open started (no predecessor) says that a recovery before us ended the log
  *    there, with all before it in safety. It continues the log when it begins at the stop. When it
  *    does not, that recovery came to nothing: it must be without records.
@@ -23,6 +23,9 @@
  * 6. Nothing is allocated and nothing is read on the word of a number that was not compared with the
  *    bytes that are there (P17).
  * 7. Only reads (P10).
+ * 8. A segment without a good link was never begun, or a power cut took it (wal/roll.c, 2). It is tried where
+ *    the log has stopped: where the segment before it is complete, its records prove that they belong
+ *    there, by the check; where it is not, nothing fits. The manifest says where the first one begins.
  *
  * Sequence numbers in a discarded tail count for seq_floor: they were given out (C17).
  * Not here: what is in a batch (cf/).
@@ -50,7 +53,7 @@ struct replay_source {
 
 struct replay_segment {
     uint64_t file_no;
-    bool is_begun;    /* has a good header; else passed over */
+    bool is_begun;    /* where it begins is known */
     bool has_records; /* some were handed out */
     uint64_t size;    /* of the file */
     struct wal_header head;
@@ -393,32 +396,12 @@ static odb_status replay_open_segment(struct replay *r, uint64_t file_no)
     return os_open(r->dir, name, OS_SEQUENTIAL, &r->log.file);
 }
 
-/* A bad header over zeros was never begun; over anything else it was good once (3). */
-static odb_status replay_check_unbegun(struct replay *r, uint64_t size, const char *why)
-{
-    struct replay_source *s = &r->log;
-
-    source_rewind(s, 0, size - WAL_SEGMENT_HEADER);
-    for (uint64_t lsn = 0; lsn < s->to;) {
-        odb_status st = source_fill(s, lsn, 1);
-
-        if (st != ODB_OK)
-            return st;
-        for (size_t i = 0; i < s->bytes.len; i++)
-            if (s->bytes.p[i] != 0)
-                return err_corrupt(os_file_name(s->file), 0, why);
-        lsn += s->bytes.len;
-    }
-    return ODB_OK;
-}
-
 static odb_status replay_read_header(struct replay *r, uint64_t db_id, struct replay_segment *seg)
 {
     uint8_t *block = mem_alloc(WAL_SEGMENT_HEADER);
     const char *name, *why;
-    bool is_sealed;
     size_t got;
-    odb_status st, verdict;
+    odb_status st;
 
     if (block == NULL)
         return err_set(ODB_NOMEM, "no memory to read the log");
@@ -434,15 +417,11 @@ static odb_status replay_read_header(struct replay *r, uint64_t db_id, struct re
         st = err_corrupt(name, got, "log segment cut inside its header");
         goto done;
     }
-    verdict = wal_header_decode(block, db_id, seg->file_no, &seg->head, &is_sealed, &why);
-    if (verdict == ODB_OK)
-        seg->is_begun = true;
-    else if (verdict == ODB_VERSION)
+    st = wal_header_decode(block, db_id, seg->file_no, &seg->head, &seg->is_begun, &why);
+    if (st == ODB_VERSION)
         st = err_set(ODB_VERSION, "%s: %s", name, why);
-    else if (is_sealed)
+    else if (st != ODB_OK)
         st = err_corrupt(name, 0, why);
-    else
-        st = replay_check_unbegun(r, seg->size, why);
 done:
     source_close(&r->log);
     mem_free(block);
@@ -507,24 +486,29 @@ static odb_status replay_joins(const struct replay *r, size_t i, bool *out)
     const struct replay_segment *seg = &r->segment[i], *prev = NULL;
     char name[WAL_NAME_MAX];
 
-    *out = !r->has_begun || CANARY(12) ||
+    *out = (!r->has_begun && (i == 0 || seg->head.prev_no == 0)) || CANARY(12) ||
            (seg->head.first_lsn == r->pos && (seg->head.prev_no == 0 || r->last_no == 0));
     if (*out || seg->head.prev_no == 0)
         return ODB_OK;
     wal_segment_name(name, seg->file_no);
+    if (!r->has_begun)
+        return err_corrupt(name, WAL_LINK_AT,
+                           "the log segment before it does not say where it begins");
     for (size_t k = 0; k < i && prev == NULL; k++)
-        if (r->segment[k].is_begun && r->segment[k].file_no == seg->head.prev_no)
+        if (r->segment[k].file_no == seg->head.prev_no)
             prev = &r->segment[k];
     if (prev == NULL)
-        return err_corrupt(name, 64, "the log segment before it is missing");
+        return err_corrupt(name, WAL_LINK_AT + 16, "the log segment before it is missing");
     if (!prev->has_records)
         return ODB_OK; /* lost with its tail, or thrown away with it */
     if (prev->file_no != r->last_no)
-        return err_corrupt(name, 64, "two log segments follow the same one");
+        return err_corrupt(name, WAL_LINK_AT + 16, "two log segments follow the same one");
     if (seg->head.prev_end < r->pos)
-        return err_corrupt(name, 72, "the log segment before it goes on behind its end");
+        return err_corrupt(name, WAL_LINK_AT + 24,
+                           "the log segment before it goes on behind its end");
     if (seg->head.prev_end == r->pos && seg->head.prev_check != r->last_check)
-        return err_corrupt(name, 80, "the log segment before it ends with another record");
+        return err_corrupt(name, WAL_LINK_AT + 32,
+                           "the log segment before it ends with another record");
     *out = seg->head.prev_end == r->pos;
     return ODB_OK;
 }
@@ -538,6 +522,18 @@ static uint64_t replay_goal(const struct replay *r, size_t i)
     return UINT64_MAX;
 }
 
+/* Segment `i` has no link: it begins where the log has stopped, or does not go on there (8). */
+static odb_status replay_try(struct replay *r, size_t i)
+{
+    struct replay_segment *seg = &r->segment[i];
+    odb_status st;
+
+    seg->head.first_lsn = r->pos;
+    st = replay_segment(r, seg, replay_goal(r, i));
+    seg->is_begun = seg->has_records;
+    return st;
+}
+
 static odb_status replay_all(struct replay *r)
 {
     odb_status st = ODB_OK;
@@ -546,8 +542,11 @@ static odb_status replay_all(struct replay *r)
         struct replay_segment *seg = &r->segment[i];
         bool joins;
 
-        if (!seg->is_begun)
+        if (!seg->is_begun) {
+            if (r->has_begun)
+                st = replay_try(r, i);
             continue;
+        }
         if (seg->head.next_seq > 0 && seg->head.next_seq - 1 > r->result.seq_floor)
             r->result.seq_floor = seg->head.next_seq - 1;
         st = replay_joins(r, i, &joins);
@@ -586,7 +585,7 @@ static odb_status replay_open_ring(struct replay *r)
 }
 
 odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id, const uint64_t *file_no,
-                      size_t count, uint64_t from,
+                      size_t count, uint64_t first_lsn, uint64_t from,
                       odb_status (*each)(void *arg, const struct wal_record *rec), void *arg,
                       struct wal_replay_result *out)
 {
@@ -606,6 +605,10 @@ odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id, const u
         r.segment[i].file_no = file_no[i];
         if (st == ODB_OK)
             st = replay_read_header(&r, db_id, &r.segment[i]);
+    }
+    if (st == ODB_OK && count > 0 && !r.segment[0].is_begun && first_lsn != WAL_LSN_UNKNOWN) {
+        r.segment[0].head.first_lsn = first_lsn;
+        r.segment[0].is_begun = true;
     }
     if (st == ODB_OK && count > 0)
         st = replay_open_ring(&r);

@@ -1,21 +1,23 @@
 /* wal/roll.c -- where segments and their space come from, and where they go.
  *
- *      log.tmp: zeros, synced  --rename, directory synced-->  000012.log: spare
- *      spare  --the one before is sealed and drained: header written, synced-->  present
+ *      log.tmp: first block, zeros, synced  --rename, directory synced-->  000012.log: spare
+ *      spare  --the one before is sealed and drained: link written-->  present
  *      present  --next record does not fit: sealed, drained, cut-->  closed
  *      closed  --durable manifest needs it no more: wal_forget-->  gone
  *
- * 1. A record is written to ring or segment only when its segment's header is durable, name
- *    included. So a segment that is missing, or has records but no header, was lost to damage and
- *    not to a crash (P9).
- * 2. A name with the suffix .log appears over synced bytes: a block of zeros, where the header will
- *    lie, and a first step of space. What a crash leaves of a spare can be told from a segment. The
- *    first segment of a life has no predecessor to wait for and comes with its header.
- * 3. The header names the segment before, its end and its last check. A segment gets its successor
+ * 1. A name with the suffix .log appears, durably, over synced bytes: the header's first block, zeros where
+ *    the link will lie, and a first step of space. So a segment that is missing, or whose first block
+ *    is not good, was lost to damage and not to a crash (P9). The first segment of a life has no
+ *    predecessor to wait for and comes with its link.
+ * 2. The link is written before any record of its segment, to ring or file, so that the death of the
+ *    process takes neither. It is not synced: who leaves a segment waits for no disk. A sync of records
+ *    behind it syncs the same file; and until then a power cut may keep records and lose the link, or
+ *    links of several segments, which replay sees to (replay.c, 8).
+ * 3. The link names the segment before, its end and its last check. A segment gets its successor
  *    only when drained to its end, and takes no record afterwards: the appender has sealed it, and
  *    the seal is broken by the roll alone.
  * 4. Failing to make or begin the next segment leaves the present one sealed: the next wal_make_room
- *    tries again, with another number. A header that could not be removed starts a segment without
+ *    tries again, with another number. A link that could not be removed starts a segment without
  *    records, which replay passes over.
  * 5. Space is reserved before it is used, in steps that grow with the log, so that a full disk is a
  *    refused append and not a failed write. Where syncs are asked for, the space is written full of
@@ -29,6 +31,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "base/coding.h"
 #include "wal/record.h"
 #include "wal/segment.h"
 
@@ -39,31 +42,40 @@
 
 /* ---- the next segment ---- */
 
-/* Make an empty segment that begins with the block `head`, a header or zeros; durable, under its final
- * name. Takes no lock. */
-static odb_status roll_create(struct wal *w, uint64_t file_no, const uint8_t *head, uint64_t room,
+/* Make the empty segment that `h` tells of, with the link or without; durable, under its final name. Fills
+ * in the rest of `h`, with a new salt. Takes no lock. */
+static odb_status roll_create(struct wal *w, struct wal_header *h, bool with_link, uint64_t room,
                               struct os_file **out)
 {
+    uint8_t head[WAL_SEGMENT_HEADER], salt[8];
     char name[WAL_NAME_MAX];
     struct os_file *f = NULL;
     bool is_named = false;
     odb_status st;
 
-    wal_segment_name(name, file_no);
+    wal_segment_name(name, h->file_no);
+    st = os_random(w->os, salt, sizeof salt);
+    if (st != ODB_OK)
+        return st;
+    h->db_id = w->db_id;
+    h->salt = get_u64(salt); /* the same bytes, the same salt, on every machine */
+    wal_header_encode(head, h);
+    if (!with_link)
+        memset(head + WAL_LINK_AT, 0, WAL_LINK);
     st = os_remove(w->dir, WAL_SPARE_NAME); /* of an earlier life */
     if (st != ODB_OK && st != ODB_ABSENT)
         return st;
     st = os_open(w->dir, WAL_SPARE_NAME, OS_WRITE | OS_CREATE, &f);
     if (st != ODB_OK)
         return st;
-    st = os_write(f, 0, head, WAL_SEGMENT_HEADER);
+    st = os_write(f, 0, head, sizeof head);
     if (st == ODB_OK)
         st = os_reserve(f, WAL_SEGMENT_HEADER, room + WAL_PAGE,
                         atomic_load_explicit(&w->sync_seen, memory_order_relaxed));
     if (st == ODB_UNSUPPORTED)
         st = ODB_OK; /* writes find out for themselves */
     if (st == ODB_OK)
-        st = os_sync(f); /* else the name could appear over foreign bytes (2) */
+        st = os_sync(f); /* else the name could appear over foreign bytes (1) */
     if (st != ODB_OK)
         goto done;
     st = os_rename(w->dir, WAL_SPARE_NAME, name);
@@ -93,33 +105,6 @@ done:
     return st;
 }
 
-/* Complete `h`, with a new salt, and put it into `block`. */
-static odb_status roll_head(struct wal *w, struct wal_header *h, uint8_t block[WAL_SEGMENT_HEADER])
-{
-    uint8_t salt[8];
-    odb_status st = os_random(w->os, salt, sizeof salt);
-
-    if (st != ODB_OK)
-        return st;
-    h->db_id = w->db_id;
-    h->salt = get_u64(salt); /* the same bytes, the same salt, on every machine */
-    wal_header_encode(block, h);
-    return ODB_OK;
-}
-
-/* Write the header of `file_no` and make it durable. */
-static odb_status roll_write_header(struct wal *w, struct os_file *f, struct wal_header *h)
-{
-    uint8_t block[WAL_SEGMENT_HEADER];
-    odb_status st = roll_head(w, h, block);
-
-    if (st == ODB_OK)
-        st = os_write(f, 0, block, sizeof block);
-    if (st == ODB_OK)
-        st = os_sync(f); /* else records could outlive the salt that proves them (1) */
-    return st;
-}
-
 /* The segment that `h` describes is the present one. */
 static void roll_begin(struct wal *w, struct os_file *f, const struct wal_header *h, uint64_t room)
 {
@@ -141,17 +126,13 @@ odb_status wal_first_segment(struct wal *w, uint64_t first_lsn, uint64_t next_se
 {
     struct wal_header h = {.first_lsn = first_lsn, .next_seq = next_seq};
     uint64_t room = roll_first_room(w);
-    uint8_t head[WAL_SEGMENT_HEADER];
     struct os_file *f = NULL;
     odb_status st;
 
     h.file_no = w->new_file_no(w->owner);
-    st = roll_head(w, &h, head);
-    if (st != ODB_OK)
-        return st;
-    st = roll_create(w, h.file_no, head, room, &f);         /* syncs the header with the space */
+    st = roll_create(w, &h, true, room, &f);
     for (; st == ODB_NOSPACE && room > WAL_PAGE; room /= 4) /* a full disk opens, to be emptied */
-        st = roll_create(w, h.file_no, head, room / 4, &f);
+        st = roll_create(w, &h, true, room / 4, &f);
     if (st != ODB_OK)
         return st;
     w->step = ROLL_STEP_FIRST;
@@ -168,8 +149,8 @@ odb_status wal_first_segment(struct wal *w, uint64_t first_lsn, uint64_t next_se
 /* Have a spare segment. Lock held at call and return, open in between. */
 static odb_status roll_make_spare(struct wal *w) ODB_REQUIRES(w->lock)
 {
-    const uint8_t zeros[WAL_SEGMENT_HEADER] = {0}; /* not static: the library would carry them */
-    uint64_t room = roll_first_room(w), no;
+    uint64_t room = roll_first_room(w);
+    struct wal_header h = {0};
     struct os_file *f = NULL;
     odb_status st;
 
@@ -179,15 +160,16 @@ static odb_status roll_make_spare(struct wal *w) ODB_REQUIRES(w->lock)
         return ODB_OK;
     w->is_preparing = true;
     os_mutex_unlock(&w->lock);
-    no = w->new_file_no(w->owner);
-    st = roll_create(w, no, zeros, room, &f);
+    h.file_no = w->new_file_no(w->owner);
+    st = roll_create(w, &h, false, room, &f);
     os_mutex_lock(&w->lock);
     w->is_preparing = false;
     os_cond_broadcast(&w->changed);
     if (st != ODB_OK)
         return st;
     w->spare = f;
-    w->spare_no = no;
+    w->spare_no = h.file_no;
+    w->spare_salt = h.salt;
     w->spare_room = room;
     atomic_store_explicit(&w->has_spare, true, memory_order_relaxed);
     return ODB_OK;
@@ -251,6 +233,7 @@ static odb_status roll_over(struct wal *w) ODB_REQUIRES(w->lock)
     uint64_t end = atomic_load_explicit(&w->end, memory_order_acquire);
     struct wal_header h = {
         .file_no = w->spare_no,
+        .salt = w->spare_salt,
         .first_lsn = end,
         .next_seq = w->last_seq,
         .prev_no = w->file_no,
@@ -260,15 +243,17 @@ static odb_status roll_over(struct wal *w) ODB_REQUIRES(w->lock)
     };
     struct os_file *left = w->file;
     uint64_t left_len = wal_offset(w->first_lsn, end);
+    uint8_t link[WAL_LINK];
     odb_status st;
 
     assert(os_mutex_held(&w->lock) && w->spare != NULL);
-    st = wal_drain_locked(w, 1); /* the header below says that it ends here (3) */
+    st = wal_drain_locked(w, 1); /* the link below says that it ends here (3) */
     if (st == ODB_OK)
         st = roll_grow_closed(w);
     if (st != ODB_OK)
         return st;
-    st = roll_write_header(w, w->spare, &h);
+    wal_link_encode(link, &h);
+    st = os_write(w->spare, WAL_LINK_AT, link, sizeof link);
     if (st != ODB_OK) {
         char why[ERR_TEXT_MAX];
 

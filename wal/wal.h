@@ -20,7 +20,7 @@
 #include "os/os.h"
 #include "os/os_thread.h"
 
-#define WAL_SEGMENT_HEADER 4096
+#define WAL_SEGMENT_HEADER 8192
 #define WAL_PAYLOAD_MAX    ((size_t)2 << 30) /* a batch; the API refuses more */
 
 #define WAL_RING_NAME "RING"
@@ -141,6 +141,8 @@ struct wal_record {
     uint64_t file_off;
 };
 
+#define WAL_LSN_UNKNOWN UINT64_MAX
+
 struct wal_replay_result {
     uint64_t first_no; /* the first segment that was begun; 0: none */
     uint64_t end_lsn;  /* behind the last record; the next segment begins here */
@@ -155,11 +157,13 @@ struct wal_replay_result {
 /* Read the segments `file_no` (ascending, the oldest still needed first) and then the ring; call
  * `each` for every record with lsn >= `from`, in order. Changes no file. A torn tail ends the log;
  * damage before the last provably durable point, a missing segment or a read error is ODB_CORRUPT or
- * ODB_IO (P9). Segments that were made but never begun (no good header, no content) are passed over.
- * `each` may stop the replay with a status of its own. `out` is written on ODB_OK only. Without
+ * ODB_IO (P9). Segments that were made but never begun are passed over. `first_lsn` is where the first
+ * one begins, should a power cut have taken what it says of itself; WAL_LSN_UNKNOWN where that cannot
+ * be or nobody knows. `each` may stop the replay with a status of its own. `out` is written on ODB_OK only. Without
  * segments end_lsn is `from`. */
 ODB_MUST_CHECK odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id,
-                                     const uint64_t *file_no, size_t count, uint64_t from,
+                                     const uint64_t *file_no, size_t count, uint64_t first_lsn,
+                                     uint64_t from,
                                      odb_status (*each)(void *arg, const struct wal_record *rec),
                                      void *arg, struct wal_replay_result *out);
 

@@ -77,8 +77,9 @@ struct wal {
     bool is_preparing;     /* lock: somebody makes the spare outside the lock */
     bool is_forgetting;    /* lock: somebody removes closed[0] outside the lock */
     uint64_t step;         /* lock: bytes of space to reserve next */
-    struct os_file *spare; /* lock: an empty segment in reserve, or NULL; three fields */
+    struct os_file *spare; /* lock: an empty segment in reserve, or NULL; four fields */
     uint64_t spare_no;
+    uint64_t spare_salt;
     uint64_t spare_room;
     struct wal_closed *closed; /* lock: oldest first */
     size_t closed_count;

@@ -75,7 +75,7 @@ static odb_status see(void *arg, const struct manifest_item *item)
 
 static void add_counters(struct manifest_group *g, uint64_t next)
 {
-    struct manifest_counters c = {next, 5, 2, 3, true, 4096};
+    struct manifest_counters c = {next, 5, 2, 3, 2048, true, 4096};
 
     assert_int_equal(manifest_add_counters(g, &c), ODB_OK);
 }

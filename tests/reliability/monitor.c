@@ -49,6 +49,7 @@ struct named {
     uint32_t table_family[TABLES_MAX];
     uint32_t family_count;
     uint64_t log_no;
+    uint64_t log_lsn;
     uint64_t manifest_no;
     uint64_t db_id;
 };
@@ -58,8 +59,10 @@ static odb_status name_item(void *arg, const struct manifest_item *item)
     struct named *n = arg;
     const struct lsm_edit *e = &item->edit;
 
-    if (item->kind == MANIFEST_COUNTERS)
+    if (item->kind == MANIFEST_COUNTERS) {
         n->log_no = item->counters.log_no;
+        n->log_lsn = item->counters.is_log_open ? item->counters.log_lsn : WAL_LSN_UNKNOWN;
+    }
     if (item->kind == MANIFEST_FAMILY && n->family_count < FAMILIES_MAX) {
         n->family[n->family_count].id = item->family.id;
         n->family[n->family_count].is_alive = true;
@@ -121,7 +124,7 @@ static bool find_successor(void *arg, const char *name)
     struct os_file *f = NULL;
     struct wal_header h;
     const char *why;
-    bool is_sealed;
+    bool has_link;
     size_t got = 0;
     uint64_t no;
 
@@ -129,7 +132,7 @@ static bool find_successor(void *arg, const char *name)
         return true;
     if (os_open(s->dir, name, 0, &f) == ODB_OK &&
         os_read(f, 0, block, sizeof block, &got) == ODB_OK && got == sizeof block &&
-        wal_header_decode(block, s->db_id, no, &h, &is_sealed, &why) == ODB_OK &&
+        wal_header_decode(block, s->db_id, no, &h, &has_link, &why) == ODB_OK && has_link &&
         h.prev_no == s->no)
         s->end = h.prev_end;
     os_close(f);
@@ -229,8 +232,8 @@ static odb_status last_batch(struct os *os, const char *path, const struct named
     while (first < files.logs.count && files.logs.no[first] < n->log_no)
         first++;
     if (st == ODB_OK)
-        st = wal_replay(os, dir, n->db_id, files.logs.no + first, files.logs.count - first, 0,
-                        see_batch, end, &res);
+        st = wal_replay(os, dir, n->db_id, files.logs.no + first, files.logs.count - first,
+                        n->log_lsn, 0, see_batch, end, &res);
     file_list_release(&files);
     os_dir_close(dir);
     return st;

@@ -50,7 +50,9 @@ static void flip_every_bit(struct log_fx *fx, const char *name, uint64_t witness
     uint64_t size = log_file_size(fx, name);
 
     for (uint64_t off = 0; off < size; off++) {
-        bool is_padding = off >= 96 && off < WAL_SEGMENT_HEADER - 8 && name[0] == '0';
+        bool is_padding =
+            name[0] == '0' && ((off >= 48 && off < WAL_LINK_AT - 8) ||
+                               (off >= WAL_LINK_AT + WAL_LINK && off < WAL_SEGMENT_HEADER));
         uint8_t byte, flipped;
 
         assert_int_equal(log_peek(fx, name, off, &byte, 1), 1);
@@ -231,24 +233,87 @@ static void a_stale_segment_does_not_fit_between_its_neighbours(void **state)
     log_release_posix(&fx);
 }
 
+/* Segment 999 as a spare: no link, and `len` bytes of something behind the header. */
+static void put_spare(struct log_fx *fx, size_t len)
+{
+    static uint8_t bytes[WAL_SEGMENT_HEADER + WAL_PAGE];
+    struct wal_header h = {.db_id = LOG_DB, .file_no = 999, .salt = 5};
+    struct os_file *f;
+
+    memset(bytes, 0x5a, sizeof bytes);
+    wal_header_encode(bytes, &h);
+    memset(bytes + WAL_LINK_AT, 0, WAL_LINK);
+    err_ignore(os_remove(fx->dir, "000999.log"));
+    assert_int_equal(os_open(fx->dir, "000999.log", OS_WRITE | OS_CREATE, &f), ODB_OK);
+    assert_int_equal(os_write(f, 0, bytes, WAL_SEGMENT_HEADER + len), ODB_OK);
+    os_close(f);
+}
+
 static void a_segment_never_begun_is_passed_over(void **state)
 {
-    static const uint8_t zeros[8192];
-    struct log_fx fx;
-    struct os_file *f;
+    static const uint8_t zeros[WAL_LINK_AT];
     uint8_t one = 1;
+    struct log_fx fx;
 
     (void)state;
     write_small_log(&fx, false);
-    assert_int_equal(os_open(fx.dir, "000999.log", OS_WRITE | OS_CREATE, &f), ODB_OK);
-    assert_int_equal(os_write(f, 0, zeros, sizeof zeros), ODB_OK);
+    put_spare(&fx, 0);
     log_expect_all(&fx);
     assert_int_equal(fx.files[fx.file_count - 1], 999);
-    assert_int_equal(os_write(f, 100, &one, 1), ODB_OK); /* a header torn while it was written */
+    put_spare(&fx, 500); /* what a crash leaves where nothing was written yet */
     log_expect_all(&fx);
-    assert_int_equal(os_write(f, 8000, &one, 1), ODB_OK); /* it had content once */
+    log_poke(&fx, "000999.log", WAL_LINK_AT + 3, &one, 1); /* or where writing the link failed */
+    log_expect_all(&fx);
+    put_spare(&fx, 0);
+    log_poke(&fx, "000999.log", 0, zeros, sizeof zeros); /* nor leaves the name without this */
     assert_int_equal(log_replay(&fx), ODB_CORRUPT);
-    os_close(f);
+    log_release_posix(&fx);
+}
+
+/* Where each segment begins can be seen from its records, but for the first: that the manifest tells. */
+static void P03_links_that_a_power_cut_took_are_not_needed(void **state)
+{
+    static const uint8_t zeros[WAL_LINK];
+    struct log_fx fx;
+    uint64_t witnessed = write_small_log(&fx, false);
+
+    (void)state;
+    for (size_t i = fx.file_count; i-- > 1;) { /* one, two, all but the first */
+        char name[WAL_NAME_MAX];
+
+        wal_segment_name(name, fx.files[i]);
+        log_poke(&fx, name, WAL_LINK_AT, zeros, sizeof zeros);
+        log_expect_all(&fx);
+    }
+    log_poke(&fx, "000001.log", WAL_LINK_AT, zeros, sizeof zeros);
+    fx.seen = 0;
+    assert_int_equal(
+        wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, 0, 0, log_see, &fx, &fx.result),
+        ODB_OK);
+    assert_int_equal(fx.seen, fx.appended);
+    assert_int_equal(fx.result.first_no, fx.files[0]);
+    assert_int_equal(log_replay_files(&fx, 0), ODB_OK); /* nobody tells */
+    assert_int_equal(fx.seen, 0);
+    assert_int_equal(fx.result.first_no, 0);
+    assert_true(witnessed > 0);
+    log_release_posix(&fx);
+}
+
+/* A hole before a segment without a link: nothing behind it is handed out, and where a record that can be
+ * read proves the loss, it is told. */
+static void nothing_is_handed_out_behind_a_hole_and_a_lost_link(void **state)
+{
+    static const uint8_t zeros[WAL_LINK];
+    char name[WAL_NAME_MAX];
+    struct log_fx fx;
+
+    (void)state;
+    write_small_log(&fx, false);
+    assert_true(fx.file_count >= 3);
+    wal_segment_name(name, fx.files[1]);
+    log_poke(&fx, name, WAL_LINK_AT, zeros, sizeof zeros);
+    log_poke(&fx, name, WAL_SEGMENT_HEADER + 64, zeros, sizeof zeros); /* in its first records */
+    expect_no_lie(&fx, fx.appended); /* so that it must be ODB_CORRUPT */
     log_release_posix(&fx);
 }
 
@@ -390,7 +455,7 @@ static void segments_that_lie_are_refused(void **state)
     forge_segment(&fx, good, 3); /* a release to come wrote it */
     log_peek(&fx, "000002.log", 0, head, sizeof head);
     head[8]++;
-    enc_u64(head + sizeof head - 8, hash_salted(head, sizeof head - 8, 0, 0));
+    enc_u64(head + WAL_LINK_AT - 8, hash_salted(head, WAL_LINK_AT - 8, 0, 0));
     log_poke(&fx, "000002.log", 0, head, sizeof head);
     expect_refusal(&fx, ODB_VERSION, "000002.log: log segment of a newer release");
     log_release_posix(&fx);
@@ -593,9 +658,9 @@ static void the_callback_can_stop_it(void **state)
 
     (void)state;
     write_small_log(&fx, false);
-    assert_int_equal(
-        wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, 0, stop_at_third, &n, &out),
-        ODB_CANCELLED);
+    assert_int_equal(wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, WAL_LSN_UNKNOWN, 0,
+                                stop_at_third, &n, &out),
+                     ODB_CANCELLED);
     assert_int_equal(n, 3);
     assert_int_equal(out.records, 77);
     log_release_posix(&fx);
@@ -630,9 +695,9 @@ static void a_segment_that_shrinks_meanwhile_is_an_error(void **state)
     assert_int_equal(log_list(&fx), ODB_OK);
     assert_int_equal(fx.file_count, 1);
     fx.seen = 0;
-    assert_int_equal(
-        wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, 0, cut_at_first, &fx, &out),
-        ODB_IO);
+    assert_int_equal(wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, WAL_LSN_UNKNOWN, 0,
+                                cut_at_first, &fx, &out),
+                     ODB_IO);
     assert_non_null(strstr(odb_error_text(), "000001.log shrank"));
     assert_true(fx.seen > 0);
     assert_int_equal(out.records, 77);
@@ -691,6 +756,8 @@ int main(void)
         cmocka_unit_test(a_segment_of_another_database_is_noticed),
         cmocka_unit_test(a_stale_segment_does_not_fit_between_its_neighbours),
         cmocka_unit_test(a_segment_never_begun_is_passed_over),
+        cmocka_unit_test(P03_links_that_a_power_cut_took_are_not_needed),
+        cmocka_unit_test(nothing_is_handed_out_behind_a_hole_and_a_lost_link),
         cmocka_unit_test(records_that_lie_are_refused),
         cmocka_unit_test(segments_that_lie_are_refused),
         cmocka_unit_test(two_segments_never_follow_the_same_one),

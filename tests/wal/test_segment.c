@@ -22,13 +22,14 @@ static struct wal_header sample_header(void)
 static void reseal(uint8_t *block)
 {
     enc_u64(block + 4088, hash_salted(block, 4088, 0, 0));
+    enc_u64(block + 4144, hash_salted(block + 4096, 48, get_u64(block + 40), 0));
 }
 
-static odb_status decode(const uint8_t *block, bool *is_sealed)
+static odb_status decode(const uint8_t *block, bool *has_link)
 {
     struct wal_header out;
     const char *why;
-    odb_status st = wal_header_decode(block, LOG_DB, 12, &out, is_sealed, &why);
+    odb_status st = wal_header_decode(block, LOG_DB, 12, &out, has_link, &why);
 
     assert_true((st == ODB_OK) == (why == NULL));
     return st;
@@ -38,13 +39,13 @@ static void a_header_comes_back_as_it_was(void **state)
 {
     struct wal_header h = sample_header(), back;
     uint8_t block[WAL_SEGMENT_HEADER];
-    bool is_sealed;
+    bool has_link;
     const char *why;
 
     (void)state;
     wal_header_encode(block, &h);
-    assert_int_equal(wal_header_decode(block, LOG_DB, 12, &back, &is_sealed, &why), ODB_OK);
-    assert_true(is_sealed);
+    assert_int_equal(wal_header_decode(block, LOG_DB, 12, &back, &has_link, &why), ODB_OK);
+    assert_true(has_link);
     assert_int_equal(back.db_id, h.db_id);
     assert_int_equal(back.file_no, h.file_no);
     assert_int_equal(back.salt, h.salt);
@@ -56,21 +57,24 @@ static void a_header_comes_back_as_it_was(void **state)
     assert_int_equal(back.durable, h.durable);
 }
 
+/* In the first block, and behind the link, as damage; in the link, as that there is none. */
 static void every_flipped_bit_is_noticed(void **state)
 {
     struct wal_header h = sample_header();
     uint8_t block[WAL_SEGMENT_HEADER];
-    bool is_sealed;
+    bool has_link;
 
     (void)state;
     wal_header_encode(block, &h);
     for (size_t bit = 0; bit < 8 * WAL_SEGMENT_HEADER; bit++) {
+        bool is_link = bit / 8 >= WAL_LINK_AT && bit / 8 < WAL_LINK_AT + WAL_LINK;
+
         block[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        assert_int_equal(decode(block, &is_sealed), ODB_CORRUPT);
-        assert_false(is_sealed);
+        assert_int_equal(decode(block, &has_link), is_link ? ODB_OK : ODB_CORRUPT);
+        assert_false(has_link);
         block[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
-    assert_int_equal(decode(block, &is_sealed), ODB_OK);
+    assert_int_equal(decode(block, &has_link), ODB_OK);
 }
 
 /* One field, one lie, a checksum that agrees. */
@@ -80,46 +84,66 @@ static void a_lie_under_a_good_checksum_is_refused(void **state)
         size_t at;
         uint64_t value;
     } lies[] = {
-        {24, LOG_DB + 1}, {32, 13}, {48, 65537}, {48, 65544}, {64, 0},           {64, 12},
-        {64, 99},         {72, 0},  {72, 8},     {88, 65544}, {56, SEQ_MAX + 2}, {56, UINT64_MAX},
+        {24, LOG_DB + 1}, {32, 13},      {4096, 65537},       {4096, 65544},
+        {4112, 0},        {4112, 12},    {4112, 99},          {4120, 0},
+        {4120, 8},        {4136, 65544}, {4104, SEQ_MAX + 2}, {4104, UINT64_MAX},
     };
     struct wal_header h = sample_header();
     uint8_t block[WAL_SEGMENT_HEADER];
-    bool is_sealed;
+    bool has_link;
 
     (void)state;
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
         wal_header_encode(block, &h);
         enc_u64(block + lies[i].at, lies[i].value);
         reseal(block);
-        assert_int_equal(decode(block, &is_sealed), ODB_CORRUPT);
-        assert_true(is_sealed);
+        assert_int_equal(decode(block, &has_link), ODB_CORRUPT);
     }
     wal_header_encode(block, &h);
     enc_u32(block + 8, 0);
     reseal(block);
-    assert_int_equal(decode(block, &is_sealed), ODB_CORRUPT);
+    assert_int_equal(decode(block, &has_link), ODB_CORRUPT);
+}
+
+/* A power cut may take the link, and nothing else. */
+static void zeros_are_no_link(void **state)
+{
+    struct wal_header h = sample_header(), back;
+    uint8_t block[WAL_SEGMENT_HEADER];
+    const char *why;
+    bool has_link = true;
+
+    (void)state;
+    wal_header_encode(block, &h);
+    memset(block + WAL_LINK_AT, 0, WAL_LINK);
+    assert_int_equal(wal_header_decode(block, LOG_DB, 12, &back, &has_link, &why), ODB_OK);
+    assert_false(has_link);
+    assert_int_equal(back.salt, h.salt);
+    assert_int_equal(back.first_lsn, 0);
+    assert_int_equal(back.prev_no, 0);
+    block[WAL_SEGMENT_HEADER - 1] = 1;
+    assert_int_equal(decode(block, &has_link), ODB_CORRUPT);
 }
 
 static void a_newer_release_is_told_from_damage(void **state)
 {
     struct wal_header h = sample_header();
     uint8_t block[WAL_SEGMENT_HEADER];
-    bool is_sealed;
+    bool has_link;
 
     (void)state;
     wal_header_encode(block, &h);
     enc_u32(block + 8, 2);
     reseal(block);
-    assert_int_equal(decode(block, &is_sealed), ODB_VERSION);
+    assert_int_equal(decode(block, &has_link), ODB_VERSION);
     wal_header_encode(block, &h);
     enc_u32(block + 12, 1); /* must know */
     reseal(block);
-    assert_int_equal(decode(block, &is_sealed), ODB_VERSION);
+    assert_int_equal(decode(block, &has_link), ODB_VERSION);
     wal_header_encode(block, &h);
     enc_u32(block + 16, 1); /* may ignore */
     reseal(block);
-    assert_int_equal(decode(block, &is_sealed), ODB_OK);
+    assert_int_equal(decode(block, &has_link), ODB_OK);
 }
 
 static void names_have_six_digits_or_more(void **state)
@@ -139,6 +163,7 @@ int main(void)
         cmocka_unit_test(a_header_comes_back_as_it_was),
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(a_lie_under_a_good_checksum_is_refused),
+        cmocka_unit_test(zeros_are_no_link),
         cmocka_unit_test(a_newer_release_is_told_from_damage),
         cmocka_unit_test(names_have_six_digits_or_more),
     };
