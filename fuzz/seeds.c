@@ -187,9 +187,9 @@ static void seed_log(void)
     uint8_t header[WAL_SEGMENT_HEADER], log[1024], *p = log, *start;
 
     wal_header_encode(header, &h);
-    memcpy(log, header, 48);
-    memcpy(log + 48, header + WAL_LINK_AT, WAL_LINK);
-    seed_controlled("wal_header", "alone", 1, odb_bytes(log, 48 + WAL_LINK));
+    memcpy(log, header, 56);
+    memcpy(log + 56, header + WAL_LINK_AT, WAL_LINK);
+    seed_controlled("wal_header", "alone", 1, odb_bytes(log, 56 + WAL_LINK));
 
     *p++ = 1; /* control, from */
     enc_u16(p, 0);

@@ -1,6 +1,6 @@
 /* fuzz/wal_header.c -- wal/segment.h and wal/record.h: what is accepted is written back as it was.
  *
- *    input   control u8 (fuzz.h) | the 48 first bytes of a segment header | its link
+ *    input   control u8 (fuzz.h) | the 56 first bytes of a segment header | its link
  */
 #include "fuzz/seal.h"
 #include "wal/record.h"
@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct dec in = dec_from(odb_bytes(data, size));
     enum fuzz_seal how = fuzz_seal(dec_u8(&in));
-    odb_slice first = fuzz_bytes(&in, 48), link = fuzz_bytes(&in, WAL_LINK_AT);
+    odb_slice first = fuzz_bytes(&in, 56), link = fuzz_bytes(&in, WAL_LINK_AT);
     static uint8_t block[WAL_SEGMENT_HEADER], again[WAL_SEGMENT_HEADER];
     struct wal_header h;
     const char *why = NULL;
@@ -44,9 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     FUZZ_REQUIRE(fuzz_is_verdict(st) && (st == ODB_OK) == (why == NULL));
     if (st == ODB_OK) {
         FUZZ_REQUIRE(h.db_id == FUZZ_DB && h.file_no == HEADER_NO);
-        FUZZ_REQUIRE(has_link || (h.first_lsn | h.prev_no | h.durable) == 0);
+        FUZZ_REQUIRE(has_link || (h.first_lsn | h.prev_end | h.durable) == 0);
         wal_header_encode(again, &h);
-        FUZZ_REQUIRE(memcmp(again + 24, block + 24, 24) == 0);
+        FUZZ_REQUIRE(memcmp(again + 24, block + 24, 32) == 0);
         FUZZ_REQUIRE(!has_link ||
                      memcmp(again + WAL_LINK_AT, block + WAL_LINK_AT, WAL_LINK_AT) == 0);
     }

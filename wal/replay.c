@@ -479,11 +479,29 @@ static odb_status replay_discard(struct replay *r, const struct replay_segment *
     return st;
 }
 
+/* The segment numbered `file_no`, if it is among the first `count`. */
+static const struct replay_segment *replay_find(const struct replay *r, size_t count,
+                                                uint64_t file_no)
+{
+    for (size_t k = 0; k < count; k++)
+        if (r->segment[k].file_no == file_no)
+            return &r->segment[k];
+    return NULL;
+}
+
+static odb_status replay_misses(const struct replay_segment *seg)
+{
+    char name[WAL_NAME_MAX];
+
+    wal_segment_name(name, seg->file_no);
+    return err_corrupt(name, 48, "the log segment before it is missing");
+}
+
 /* Whether segment `i` goes on where the log stopped. ODB_CORRUPT where no crash explains its
  * predecessor (3). */
 static odb_status replay_joins(const struct replay *r, size_t i, bool *out)
 {
-    const struct replay_segment *seg = &r->segment[i], *prev = NULL;
+    const struct replay_segment *seg = &r->segment[i], *prev;
     char name[WAL_NAME_MAX];
 
     *out = (!r->has_begun && (i == 0 || seg->head.prev_no == 0)) || CANARY(12) ||
@@ -494,20 +512,18 @@ static odb_status replay_joins(const struct replay *r, size_t i, bool *out)
     if (!r->has_begun)
         return err_corrupt(name, WAL_LINK_AT,
                            "the log segment before it does not say where it begins");
-    for (size_t k = 0; k < i && prev == NULL; k++)
-        if (r->segment[k].file_no == seg->head.prev_no)
-            prev = &r->segment[k];
+    prev = replay_find(r, i, seg->head.prev_no);
     if (prev == NULL)
-        return err_corrupt(name, WAL_LINK_AT + 16, "the log segment before it is missing");
+        return replay_misses(seg);
     if (!prev->has_records)
         return ODB_OK; /* lost with its tail, or thrown away with it */
     if (prev->file_no != r->last_no)
-        return err_corrupt(name, WAL_LINK_AT + 16, "two log segments follow the same one");
+        return err_corrupt(name, 48, "two log segments follow the same one");
     if (seg->head.prev_end < r->pos)
-        return err_corrupt(name, WAL_LINK_AT + 24,
+        return err_corrupt(name, WAL_LINK_AT + 16,
                            "the log segment before it goes on behind its end");
     if (seg->head.prev_end == r->pos && seg->head.prev_check != r->last_check)
-        return err_corrupt(name, WAL_LINK_AT + 32,
+        return err_corrupt(name, WAL_LINK_AT + 24,
                            "the log segment before it ends with another record");
     *out = seg->head.prev_end == r->pos;
     return ODB_OK;
@@ -528,6 +544,8 @@ static odb_status replay_try(struct replay *r, size_t i)
     struct replay_segment *seg = &r->segment[i];
     odb_status st;
 
+    if (seg->head.prev_no != 0 && replay_find(r, i, seg->head.prev_no) == NULL)
+        return replay_misses(seg);
     seg->head.first_lsn = r->pos;
     st = replay_segment(r, seg, replay_goal(r, i));
     seg->is_begun = seg->has_records;

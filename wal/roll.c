@@ -13,7 +13,7 @@
  *    process takes neither. It is not synced: who leaves a segment waits for no disk. A sync of records
  *    behind it syncs the same file; and until then a power cut may keep records and lose the link, or
  *    links of several segments, which replay sees to (replay.c, 8).
- * 3. The link names the segment before, its end and its last check. A segment gets its successor
+ * 3. The first block names the segment before, the link its end and its last check. A segment gets its successor
  *    only when drained to its end, and takes no record afterwards: the appender has sealed it, and
  *    the seal is broken by the roll alone.
  * 4. Failing to make or begin the next segment leaves the present one sealed: the next wal_make_room
@@ -159,6 +159,7 @@ static odb_status roll_make_spare(struct wal *w) ODB_REQUIRES(w->lock)
     if (w->spare != NULL)
         return ODB_OK;
     w->is_preparing = true;
+    h.prev_no = w->file_no; /* until there is a spare, nobody leaves it */
     os_mutex_unlock(&w->lock);
     h.file_no = w->new_file_no(w->owner);
     st = roll_create(w, &h, false, room, &f);

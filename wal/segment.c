@@ -2,12 +2,13 @@
  *
  *        0  magic "ODBwal\r\n"            4096  first_lsn
  *        8  version, must-know flags      4104  next_seq
- *       16  may-ignore flags, zero        4112  prev_no      the segment before this one
- *       24  db_id                         4120  prev_end     LSN behind its last record
- *       32  file_no                       4128  prev_check   check of its last record
- *       40  salt                          4136  durable
- *       48 .. 4087 zeros                  4144  check of the six, salted with the salt
- *     4088  check of all before           4152 .. 8191 zeros
+ *       16  may-ignore flags, zero        4112  prev_end     LSN behind the last record before this segment
+ *       24  db_id                         4120  prev_check   check of that record
+ *       32  file_no                       4128  durable
+ *       40  salt                          4136  check of the five, salted with the salt
+ *       48  prev_no, the segment before   4144 .. 8191 zeros
+ *       56 .. 4087 zeros
+ *     4088  check of all before
  *
  * LSN x lies at 8192 + (x - first_lsn rounded down to 4096): offset and LSN agree in their last twelve
  * bits. Between the header and the first record there may thus be some zeros.
@@ -50,11 +51,10 @@ void wal_link_encode(uint8_t out[WAL_LINK], const struct wal_header *h)
 {
     enc_u64(out, h->first_lsn);
     enc_u64(out + 8, h->next_seq);
-    enc_u64(out + 16, h->prev_no);
-    enc_u64(out + 24, h->prev_end);
-    enc_u64(out + 32, h->prev_check);
-    enc_u64(out + 40, h->durable);
-    enc_u64(out + 48, link_check(out, h->salt));
+    enc_u64(out + 16, h->prev_end);
+    enc_u64(out + 24, h->prev_check);
+    enc_u64(out + 32, h->durable);
+    enc_u64(out + 40, link_check(out, h->salt));
 }
 
 void wal_header_encode(uint8_t out[WAL_SEGMENT_HEADER], const struct wal_header *h)
@@ -65,6 +65,7 @@ void wal_header_encode(uint8_t out[WAL_SEGMENT_HEADER], const struct wal_header 
     enc_u64(out + 24, h->db_id);
     enc_u64(out + 32, h->file_no);
     enc_u64(out + 40, h->salt);
+    enc_u64(out + 48, h->prev_no);
     enc_u64(out + WAL_CHECK_AT, hash_salted(out, WAL_CHECK_AT, 0, 0));
     wal_link_encode(out + WAL_LINK_AT, h);
 }
@@ -74,7 +75,9 @@ static const char *wal_header_fault(const struct wal_header *h, uint64_t db_id, 
 {
     if (h->db_id != db_id && !CANARY(49))
         return "log segment of another database";
-    return h->file_no != file_no ? "log segment under the name of another" : NULL;
+    if (h->file_no != file_no)
+        return "log segment under the name of another";
+    return h->prev_no >= h->file_no ? "log segment before its predecessor" : NULL;
 }
 
 static const char *wal_link_fault(const struct wal_header *h)
@@ -85,7 +88,7 @@ static const char *wal_link_fault(const struct wal_header *h)
         return "log segment begins behind the last sequence number";
     if (h->prev_no == 0 && (h->prev_end != 0 || h->prev_check != 0))
         return "log segment has half a predecessor";
-    if (h->prev_no != 0 && (h->prev_end != h->first_lsn || h->prev_no >= h->file_no))
+    if (h->prev_no != 0 && h->prev_end != h->first_lsn)
         return "log segment does not follow its predecessor";
     if (h->durable > h->first_lsn)
         return "log segment claims a durable point ahead of itself";
@@ -106,15 +109,14 @@ static const char *wal_link_decode(const uint8_t *in, struct wal_header *h, bool
 {
     if (!are_zeros(in + WAL_LINK, WAL_SEGMENT_HEADER - WAL_LINK_AT - WAL_LINK))
         return "log segment with something behind its header";
-    *has_link = get_u64(in + 48) == link_check(in, h->salt);
+    *has_link = get_u64(in + WAL_LINK - 8) == link_check(in, h->salt);
     if (!*has_link)
         return NULL; /* (2) */
     h->first_lsn = get_u64(in);
     h->next_seq = get_u64(in + 8);
-    h->prev_no = get_u64(in + 16);
-    h->prev_end = get_u64(in + 24);
-    h->prev_check = get_u64(in + 32);
-    h->durable = get_u64(in + 40);
+    h->prev_end = get_u64(in + 16);
+    h->prev_check = get_u64(in + 24);
+    h->durable = get_u64(in + 32);
     return wal_link_fault(h);
 }
 
@@ -140,6 +142,7 @@ odb_status wal_header_decode(const uint8_t in[WAL_SEGMENT_HEADER], uint64_t db_i
     h.db_id = get_u64(in + 24);
     h.file_no = get_u64(in + 32);
     h.salt = get_u64(in + 40);
+    h.prev_no = get_u64(in + 48);
     *why =
         get_u32(in + 8) == 0 ? "log segment of no version" : wal_header_fault(&h, db_id, file_no);
     if (*why == NULL)

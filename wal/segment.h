@@ -17,17 +17,17 @@ static inline uint64_t wal_offset(uint64_t first_lsn, uint64_t lsn)
 }
 
 #define WAL_LINK_AT 4096 /* the header's second block */
-#define WAL_LINK    ((size_t)56)
+#define WAL_LINK    ((size_t)48)
 
 struct wal_header {
     /* the first block: when the file is made */
     uint64_t db_id;
     uint64_t file_no;
-    uint64_t salt; /* random, drawn for this segment */
+    uint64_t salt;    /* random, drawn for this segment */
+    uint64_t prev_no; /* the segment before; 0: started by an open, stands alone */
     /* the second, the link: when the segment is begun */
     uint64_t first_lsn;  /* of the first record */
     uint64_t next_seq;   /* no record in here has a first sequence number below */
-    uint64_t prev_no;    /* the segment before; 0: started by an open, stands alone */
     uint64_t prev_end;   /* LSN behind its last record: first_lsn, or 0 when it stands alone */
     uint64_t prev_check; /* check of its last record */
     uint64_t durable;    /* the log was durable up to here when this was written; 0: not said */

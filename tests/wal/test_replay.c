@@ -51,7 +51,7 @@ static void flip_every_bit(struct log_fx *fx, const char *name, uint64_t witness
 
     for (uint64_t off = 0; off < size; off++) {
         bool is_padding =
-            name[0] == '0' && ((off >= 48 && off < WAL_LINK_AT - 8) ||
+            name[0] == '0' && ((off >= 56 && off < WAL_LINK_AT - 8) ||
                                (off >= WAL_LINK_AT + WAL_LINK && off < WAL_SEGMENT_HEADER));
         uint8_t byte, flipped;
 
@@ -247,6 +247,26 @@ static void put_spare(struct log_fx *fx, size_t len)
     assert_int_equal(os_open(fx->dir, "000999.log", OS_WRITE | OS_CREATE, &f), ODB_OK);
     assert_int_equal(os_write(f, 0, bytes, WAL_SEGMENT_HEADER + len), ODB_OK);
     os_close(f);
+}
+
+/* Its first block names the one before it: link or not, that must be there. */
+static void a_segment_missing_before_a_lost_link_is_noticed(void **state)
+{
+    static const uint8_t zeros[WAL_LINK];
+    char name[WAL_NAME_MAX];
+    struct log_fx fx;
+
+    (void)state;
+    write_small_log(&fx, false);
+    assert_true(fx.file_count >= 3);
+    wal_segment_name(name, fx.files[fx.file_count - 1]);
+    log_poke(&fx, name, WAL_LINK_AT, zeros, sizeof zeros);
+    log_expect_all(&fx);
+    wal_segment_name(name, fx.files[fx.file_count - 2]);
+    assert_int_equal(os_remove(fx.dir, name), ODB_OK);
+    assert_int_equal(log_replay(&fx), ODB_CORRUPT);
+    assert_non_null(strstr(odb_error_text(), "the log segment before it is missing"));
+    log_release_posix(&fx);
 }
 
 static void a_segment_never_begun_is_passed_over(void **state)
@@ -756,6 +776,7 @@ int main(void)
         cmocka_unit_test(a_segment_of_another_database_is_noticed),
         cmocka_unit_test(a_stale_segment_does_not_fit_between_its_neighbours),
         cmocka_unit_test(a_segment_never_begun_is_passed_over),
+        cmocka_unit_test(a_segment_missing_before_a_lost_link_is_noticed),
         cmocka_unit_test(P03_links_that_a_power_cut_took_are_not_needed),
         cmocka_unit_test(nothing_is_handed_out_behind_a_hole_and_a_lost_link),
         cmocka_unit_test(records_that_lie_are_refused),

@@ -22,7 +22,7 @@ static struct wal_header sample_header(void)
 static void reseal(uint8_t *block)
 {
     enc_u64(block + 4088, hash_salted(block, 4088, 0, 0));
-    enc_u64(block + 4144, hash_salted(block + 4096, 48, get_u64(block + 40), 0));
+    enc_u64(block + 4136, hash_salted(block + 4096, 40, get_u64(block + 40), 0));
 }
 
 static odb_status decode(const uint8_t *block, bool *has_link)
@@ -84,9 +84,9 @@ static void a_lie_under_a_good_checksum_is_refused(void **state)
         size_t at;
         uint64_t value;
     } lies[] = {
-        {24, LOG_DB + 1}, {32, 13},      {4096, 65537},       {4096, 65544},
-        {4112, 0},        {4112, 12},    {4112, 99},          {4120, 0},
-        {4120, 8},        {4136, 65544}, {4104, SEQ_MAX + 2}, {4104, UINT64_MAX},
+        {24, LOG_DB + 1},   {32, 13},      {48, 0},       {48, 12},
+        {48, 99},           {4096, 65537}, {4096, 65544}, {4104, SEQ_MAX + 2},
+        {4104, UINT64_MAX}, {4112, 0},     {4112, 8},     {4128, 65544},
     };
     struct wal_header h = sample_header();
     uint8_t block[WAL_SEGMENT_HEADER];
@@ -120,7 +120,7 @@ static void zeros_are_no_link(void **state)
     assert_false(has_link);
     assert_int_equal(back.salt, h.salt);
     assert_int_equal(back.first_lsn, 0);
-    assert_int_equal(back.prev_no, 0);
+    assert_int_equal(back.prev_no, h.prev_no);
     block[WAL_SEGMENT_HEADER - 1] = 1;
     assert_int_equal(decode(block, &has_link), ODB_CORRUPT);
 }
