@@ -125,8 +125,11 @@ odb_status vec_mend(struct vec_index *ix)
     if (st == ODB_OK && found && stack) {
         (void)vec_reconnect(&ix->a, &ix->writer, ix->linked, found, stack, slots, &ix->dirty);
         ix->unmended = 0;
-    } else if (st == ODB_OK)
-        st = err_set(ODB_NOMEM, "vector index: no memory to look at all of it");
+    } else {
+        ix->unmended = UINT32_MAX; /* not known: tried again with the next insert */
+        if (st == ODB_OK)
+            st = err_set(ODB_NOMEM, "vector index: no memory to look at all of it");
+    }
     mem_free(found);
     mem_free(stack);
     return st;
@@ -151,9 +154,8 @@ size_t vec_apply(struct vec_index *ix, size_t max)
     drop_pending(ix, n);
     atomic_fetch_add_explicit(&ix->inserts, n, memory_order_relaxed);
     ix->unmended += n;
-    if (ix->unmended >= MEND_MIN && ix->unmended >= atomic_load(&ix->a.slot_count) / 8 &&
-        vec_mend(ix) != ODB_OK)
-        ix->unmended /= 2; /* no memory: tried again when there is more to find */
+    if (ix->unmended >= MEND_MIN && ix->unmended >= atomic_load(&ix->a.slot_count) / 8)
+        err_ignore(vec_mend(ix));
     return n;
 }
 

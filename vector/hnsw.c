@@ -22,6 +22,7 @@
  * 3. Whoever a full row drops is named by one of its own neighbours, or one of them takes it back, for
  *    its last: so inserts of one writer orphan nobody. Islands (members name each other, nobody else
  *    does) are rare, and every node is reachable after vec_reconnect().
+ * 4. Nobody need name the entry: repairs choose anew, each row for itself. Who takes its place names it.
  */
 #include "vector/hnsw.h"
 
@@ -624,15 +625,19 @@ static bool shows_the_living(void *arg, uint32_t slot)
     return vec_end(a, slot) == 0;
 }
 
-/* Raise the entry point to `slot` if it stands higher. */
-static void raise_entry(struct vec_arena *a, uint32_t slot, unsigned level)
+/* Raise the entry point to `slot` if it stands higher. All that could be reached from the one before can
+ * be reached from `slot` then (4): its row of level 0 has room, but where several insert. */
+static void raise_entry(struct vec_arena *a, uint32_t slot, unsigned level, struct vec_dirty *dirty)
 {
     uint64_t now = atomic_load_explicit(&a->entry, memory_order_acquire);
     uint64_t mine = (uint64_t)level << 32 | slot;
 
-    while (now == VEC_NEVER || now >> 32 < level)
+    while (now == VEC_NEVER || now >> 32 < level) {
+        if (now != VEC_NEVER)
+            (void)name_too(a, slot, (uint32_t)now, dirty);
         if (atomic_compare_exchange_weak(&a->entry, &now, mine))
             return;
+    }
 }
 
 /* Choose the links of `slot` from what the walk found: not itself (it may be reachable already when it
@@ -716,7 +721,7 @@ static void insert_links(struct vec_arena *a, struct vec_scratch *s, uint32_t sl
             add_link(a, s, chosen[l][i], slot, dist[l][i], l, forget || l > 0, dirty);
     if (forget)
         keep_named(a, s, slot, dirty);
-    raise_entry(a, slot, level);
+    raise_entry(a, slot, level, dirty);
 }
 
 void vec_insert(struct vec_arena *a, struct vec_scratch *s, uint32_t slot, struct vec_dirty *dirty)

@@ -13,6 +13,7 @@
  * yet. Otherwise the links are dropped and every vector becomes pending, which is found by looking
  * through all until the graph is built. A row of vector_data that cannot be used (damaged, of another
  * dimension) is counted and left alone; two rows that name one slot get slots of their own, rewritten.
+ * At last whoever no way leads to is linked once more.
  */
 #include "vector/index.h"
 
@@ -697,8 +698,10 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
         st = settle_doubles(&l);
     if (st == ODB_OK)
         st = hand_over(&l);
-    if (st == ODB_OK && ix->gone.len) /* they may have been the only way to somebody */
-        err_ignore(vec_mend(ix));     /* no memory: looked at again later */
+    /* The dead may have been the only way to somebody; and who was out of reach when the graph was stored
+     * is so still, while nobody remembers how many were linked since it was last looked at. */
+    if (st == ODB_OK && l.nodes)
+        err_ignore(vec_mend(ix)); /* no memory: tried again with the next insert */
     while (l.doubles) {
         struct double_row *d = l.doubles;
 

@@ -240,6 +240,47 @@ static void inserts_alone_leave_nobody_behind(void **state)
     data_free(d);
 }
 
+/*      2
+ *    4         3      Rows choose what is not hidden behind somebody nearer: 2 names 0, 3 names 1. Without 1,
+ *       0   1         0 names 2, behind which 3 is, and nobody names 3; but 3 stands highest, and is the
+ *                     entry. Then 4 stands higher, names 0 and 2, and must lead to 3 all the same. */
+static void a_new_entry_leads_to_the_one_before(void **state)
+{
+    static const float at[5][2] = {{0, 0}, {2, 0}, {0.5f, 1.8f}, {2.8f, 1.2f}, {-1, 1}};
+    static const unsigned level[5] = {0, 0, 0, 1, 2};
+    struct data *d = data_new(1, DIM);
+    struct graph g;
+
+    (void)state;
+    graph_open(&g, VEC_L2, VEC_F32, 5, NULL);
+    for (uint32_t fit = 0; fit < 5; g.a.space.seed += fit < 5)
+        for (fit = 0; fit < 5 && vec_level_of(&g.a.space, fit) == level[fit];)
+            fit++;
+    for (uint32_t slot = 0; slot < 5; slot++) {
+        const float x[DIM] = {at[slot][0], at[slot][1]};
+
+        graph_place(&g, slot, d);
+        vec_row_encode(VEC_F32, x, 1, DIM, vec_row(&g.a, slot));
+        if (slot == 4) {
+            set(g.gone, 1);
+            consolidate(&g);
+            graph_check(&g);
+            assert_int_equal((uint32_t)atomic_load(&g.a.entry), 3);
+            for (uint32_t from = 0; from <= 2; from += 2) { /* each other, and nobody else */
+                const vec_link *row = vec_links(&g.a, from, 0);
+
+                assert_int_equal(VEC_HEAD_COUNT(atomic_load(&row->v)), 1);
+                assert_int_equal(atomic_load(&row[1].v), 2 - from);
+            }
+        }
+        graph_link(&g, slot);
+    }
+    assert_int_equal((uint32_t)atomic_load(&g.a.entry), 4);
+    graph_check(&g);
+    graph_close(&g);
+    data_free(d);
+}
+
 /* Replace the whole set five times, in slots that are used again. */
 static void churn_costs_no_recall(void **state)
 {
@@ -517,6 +558,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_kernel_and_form_finds_the_nearest),
         cmocka_unit_test(the_same_inserts_make_the_same_graph),
         cmocka_unit_test(inserts_alone_leave_nobody_behind),
+        cmocka_unit_test(a_new_entry_leads_to_the_one_before),
         cmocka_unit_test(churn_costs_no_recall),
         cmocka_unit_test(removing_nearly_all_keeps_the_rest_together),
         cmocka_unit_test(equal_vectors_stay_reachable),

@@ -1455,6 +1455,46 @@ static void opening_cuts_nobody_off(void **state)
     assert_int_equal(report.unreachable, 0);
 }
 
+/* A stored graph that leads from the entry to one neighbour and back: opening links the others. */
+static void opening_links_whom_no_way_leads_to(void **state)
+{
+    enum { N = 8 };
+    struct fixture *f = *state;
+    odb_vec_report report = {.size = sizeof report};
+    odb_vec_search how = {.size = sizeof how, .k = 1};
+    odb_cf *graph;
+    odb_vec_hits *hits;
+    uint64_t live;
+    float *x;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    x = put_many(f, "a", N, 43);
+    assert_ok(odb_vec_wait(f->db));
+    graph = fixture_cf(f, ODB_FAMILY_VECTOR_INDEX);
+    for (uint8_t slot = 0; slot < N; slot++) {
+        const uint8_t key[5] = {'N', 0, 0, 0, slot};
+        const uint8_t row[4] = {1, 0, 1, slot == 0}; /* of 0, the entry: 1; of the others: 0 */
+        odb_value v;
+
+        assert_ok(odb_get(odb_now(f->db), graph, odb_bytes(key, 5), &v));
+        assert_int_equal(((const uint8_t *)v.data)[1], 0); /* all stand on level 0 */
+        odb_value_release(&v);
+        assert_ok(odb_put(f->db, graph, odb_bytes(key, 5), odb_bytes(row, 4), NULL));
+    }
+    fixture_reopen(f);
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    assert_int_equal(rebuilds(f, &live), 0);
+    for (uint32_t i = 0; i < N; i++) {
+        assert_ok(odb_vec_find(odb_now(f->db), x + i * DIM, DIM, &how, &hits));
+        assert_int_equal(number_in(odb_vec_hits_at(hits, 0).id), i);
+        odb_vec_hits_free(hits);
+    }
+    assert_ok(odb_vec_verify(f->db, 1, &report));
+    assert_int_equal(report.nodes, N);
+    assert_int_equal(report.unreachable, 0);
+    free(x);
+}
+
 static void presets_are_three_settings(void **state)
 {
     struct fixture *f = *state;
@@ -1508,6 +1548,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         LSM(presets_are_three_settings),
         LSM(opening_cuts_nobody_off),
+        LSM(opening_links_whom_no_way_leads_to),
         LSM(verify_measures_with_the_ef_it_is_given),
         LSM(limits_end_a_search_early_and_say_so),
         LSM(the_nearest_come_first),
