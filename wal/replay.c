@@ -546,9 +546,10 @@ static odb_status replay_try(struct replay *r, size_t i)
 
     if (seg->head.prev_no != 0 && replay_find(r, i, seg->head.prev_no) == NULL)
         return replay_misses(seg);
+    if (!r->has_begun)
+        return ODB_OK;
     seg->head.first_lsn = r->pos;
     st = replay_segment(r, seg, replay_goal(r, i));
-    seg->is_begun = seg->has_records;
     return st;
 }
 
@@ -561,8 +562,7 @@ static odb_status replay_all(struct replay *r)
         bool joins;
 
         if (!seg->is_begun) {
-            if (r->has_begun)
-                st = replay_try(r, i);
+            st = replay_try(r, i);
             continue;
         }
         if (seg->head.next_seq > 0 && seg->head.next_seq - 1 > r->result.seq_floor)

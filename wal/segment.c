@@ -107,11 +107,11 @@ static bool are_zeros(const uint8_t *p, size_t len)
 /* The fields of the link in the block at `in`, for `h` with its salt; what is wrong, or NULL. */
 static const char *wal_link_decode(const uint8_t *in, struct wal_header *h, bool *has_link)
 {
-    if (!are_zeros(in + WAL_LINK, WAL_SEGMENT_HEADER - WAL_LINK_AT - WAL_LINK))
-        return "log segment with something behind its header";
     *has_link = get_u64(in + WAL_LINK - 8) == link_check(in, h->salt);
     if (!*has_link)
         return NULL; /* (2) */
+    if (!are_zeros(in + WAL_LINK, WAL_SEGMENT_HEADER - WAL_LINK_AT - WAL_LINK))
+        return "log segment with something behind its header";
     h->first_lsn = get_u64(in);
     h->next_seq = get_u64(in + 8);
     h->prev_end = get_u64(in + 16);

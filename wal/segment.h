@@ -5,8 +5,8 @@
 
 #include "wal/wal.h"
 
+#define WAL_PAGE 4096
 /* A segment in the making; one at a time, removed by whoever makes the next. */
-#define WAL_PAGE       4096
 #define WAL_SPARE_NAME "log.tmp"
 
 /* Where LSN `lsn` lies in the segment that starts at `first_lsn`: file offset and LSN agree in their

@@ -36,8 +36,7 @@ static void a_missing_file_is_never_made_up_for(void **state)
     assert_int_equal(try_open(), ODB_OK);
 }
 
-/* Zeros instead of the oldest log: a segment that was made and never begun looks the same, but the
- * manifest would not need that one. */
+/* Zeros instead of the beginning of the oldest log: no crash leaves a segment without its first block. */
 static void P09_a_log_of_zeros_is_missed(void **state)
 {
     static const uint8_t zeros[8192];

@@ -71,7 +71,7 @@ static void every_flipped_bit_is_noticed(void **state)
 
         block[bit / 8] ^= (uint8_t)(1u << bit % 8);
         assert_int_equal(decode(block, &has_link), is_link ? ODB_OK : ODB_CORRUPT);
-        assert_false(has_link);
+        assert_true(!is_link || !has_link);
         block[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
     assert_int_equal(decode(block, &has_link), ODB_OK);
@@ -121,8 +121,10 @@ static void zeros_are_no_link(void **state)
     assert_int_equal(back.salt, h.salt);
     assert_int_equal(back.first_lsn, 0);
     assert_int_equal(back.prev_no, h.prev_no);
-    block[WAL_SEGMENT_HEADER - 1] = 1;
-    assert_int_equal(decode(block, &has_link), ODB_CORRUPT);
+    memset(block + WAL_LINK_AT, 0x5a,
+           WAL_SEGMENT_HEADER - WAL_LINK_AT); /* nor is what a torn write leaves */
+    assert_int_equal(decode(block, &has_link), ODB_OK);
+    assert_false(has_link);
 }
 
 static void a_newer_release_is_told_from_damage(void **state)
