@@ -70,12 +70,10 @@ struct lsm_tree {
     struct os_mutex sched_lock; /* RANK_SCHED */
     struct os_cond sched_wake;  /* something finished: a flush, a merge, a garbage run */
     bool is_started ODB_GUARDED(sched_lock);
-    bool is_stopping ODB_GUARDED(sched_lock);
-    bool is_dropped ODB_GUARDED(sched_lock);
+    bool is_stopping ODB_GUARDED(sched_lock); /* no work begins any more */
     bool flush_queued ODB_GUARDED(sched_lock);
     bool clean_queued ODB_GUARDED(sched_lock);
     unsigned manual ODB_GUARDED(sched_lock); /* manual compactions under way: no automatic picks */
-    unsigned merging ODB_GUARDED(sched_lock);
     odb_status failed
         ODB_GUARDED(sched_lock); /* what stopped background work; ODB_NOSPACE may heal */
     char failed_text[ERR_TEXT_MAX] ODB_GUARDED(sched_lock);

@@ -46,19 +46,23 @@ static void wait_for_work(struct lsm_tree *t)
     os_mutex_lock(&t->sched_lock);
 }
 
+/* Why there will be no more work: nobody needs it, or it failed. */
 static odb_status failure(struct lsm_tree *t)
 {
     assert(os_mutex_held(&t->sched_lock));
+    if (t->is_stopping)
+        return err_set(ODB_CANCELLED, "the column family is being closed or dropped");
     return t->failed == ODB_OK ? ODB_OK : err_restore(t->failed, t->failed_text);
 }
 
 /* Remember the first failure and tell the owner. No lock held. */
 static void note_failure(struct lsm_tree *t, odb_status st)
 {
-    if (st == ODB_CANCELLED)
-        return;
     os_mutex_lock(&t->sched_lock);
-    if (t->failed == ODB_OK || lsm_failure_heals(t->failed)) {
+    if (st == ODB_CANCELLED) {
+        /* By the owner, for good, though lsm_stop may be yet to come: the same work again would end the same. */
+        t->is_stopping = true;
+    } else if (t->failed == ODB_OK || lsm_failure_heals(t->failed)) {
         t->failed = st;
         err_save(t->failed_text);
     }
@@ -575,7 +579,7 @@ odb_status tree_merge_range(struct lsm_tree *t, uint32_t level, odb_slice begin,
         struct pick k = {0};
         bool is_blocked = false;
 
-        st = t->is_stopping ? err_set(ODB_CANCELLED, "the database is closing") : failure(t);
+        st = failure(t);
         if (st == ODB_OK)
             st = tree_pick_view(t, view->version, &pv);
         if (st == ODB_OK)
@@ -617,7 +621,7 @@ odb_status tree_rewrite_deletes(struct lsm_tree *t, uint32_t level, odb_slice be
     os_mutex_lock(&t->sched_lock);
     p.view = tree_view_ref(t); /* under the lock: what is not busy in it is still there */
     l = &p.view->version->level[level];
-    st = t->is_stopping ? err_set(ODB_CANCELLED, "the database is closing") : failure(t);
+    st = failure(t);
     for (uint32_t i = 0; i < l->count && !*found && st == ODB_OK; i++) {
         struct lsm_file *f = l->files[i];
 
@@ -655,7 +659,6 @@ static void merge_run(struct exec_job *job)
     if (may_merge(t))
         st = pick_automatic(t, &p, &found);
     if (found) {
-        t->merging++;
         tree_schedule(t);      /* another merge may fit beside this one */
     } else if (st == ODB_OK) { /* in one hold: whoever asks now finds the job free */
         m->is_queued = false;
@@ -670,10 +673,8 @@ static void merge_run(struct exec_job *job)
         note_failure(t, st);
     os_mutex_lock(&t->sched_lock);
     m->is_queued = false;
-    if (found) {
-        t->merging--;
+    if (found)
         tree_schedule(t);
-    }
     os_cond_broadcast(&t->sched_wake);
     os_mutex_unlock(&t->sched_lock);
 }
@@ -827,65 +828,67 @@ void lsm_stop(struct lsm_tree *t)
     os_mutex_unlock(&t->sched_lock);
 }
 
+/* Under sched_lock: try again what may heal. */
+static odb_status resume(struct lsm_tree *t) ODB_REQUIRES(t->sched_lock);
+static odb_status resume(struct lsm_tree *t)
+{
+    if (lsm_failure_heals(t->failed))
+        t->failed = ODB_OK;
+    tree_schedule(t);
+    return failure(t);
+}
+
 odb_status lsm_resume(struct lsm_tree *t)
 {
     odb_status st;
 
     os_mutex_lock(&t->sched_lock);
-    if (lsm_failure_heals(t->failed))
-        t->failed = ODB_OK;
-    st = failure(t);
-    tree_schedule(t);
+    st = resume(t);
+    os_mutex_unlock(&t->sched_lock);
+    return st;
+}
+
+/* Flush while at least `least` immutable memtables wait and the log is needed from before `upto`. */
+static odb_status flush_while(struct lsm_tree *t, unsigned least, uint64_t upto)
+{
+    odb_status st;
+
+    os_mutex_lock(&t->sched_lock);
+    st = resume(t);
+    while (st == ODB_OK &&
+           atomic_load_explicit(&t->pressure.waiting, memory_order_relaxed) >= least &&
+           lsm_needed_lsn(t) < upto) {
+        submit_flush(t); /* no clean-up: its end would wake us, and we would ask for the next */
+        wait_for_work(t);
+        st = failure(t);
+    }
     os_mutex_unlock(&t->sched_lock);
     return st;
 }
 
 odb_status lsm_wait_room(struct lsm_tree *t)
 {
-    odb_status st;
-
     atomic_fetch_add_explicit(&t->pressure.stops, 1, memory_order_relaxed);
-    st = lsm_resume(t); /* a full disk is tried again on behalf of this writer */
-    os_mutex_lock(&t->sched_lock);
-    while (st == ODB_OK && !t->is_stopping &&
-           atomic_load_explicit(&t->pressure.waiting, memory_order_relaxed) + 1 >=
-               t->opt.max_buffers) {
-        submit_flush(t); /* no clean-up: its end would wake us, and we would ask for the next */
-        wait_for_work(t);
-        st = failure(t);
-    }
-    if (st == ODB_OK && t->is_stopping)
-        st = err_set(ODB_CANCELLED, "the database is closing");
-    os_mutex_unlock(&t->sched_lock);
-    return st;
+    return flush_while(t, t->opt.max_buffers - 1, UINT64_MAX);
 }
 
 odb_status lsm_flush_wait(struct lsm_tree *t)
 {
-    odb_status st = lsm_resume(t);
     uint64_t upto;
 
     os_mutex_lock(&t->view_lock); /* what was switched out ends here at the latest */
     upto = atomic_load_explicit(&t->view, memory_order_relaxed)->mem[0].first_lsn;
     os_mutex_unlock(&t->view_lock);
-    os_mutex_lock(&t->sched_lock);
-    while (st == ODB_OK && !t->is_stopping && lsm_needed_lsn(t) < upto) {
-        submit_flush(t); /* no clean-up: its end would wake us, and we would ask for the next */
-        wait_for_work(t);
-        st = failure(t);
-    }
-    if (st == ODB_OK && t->is_stopping)
-        st = err_set(ODB_CANCELLED, "the database is closing");
-    os_mutex_unlock(&t->sched_lock);
-    return st;
+    return flush_while(t, 0, upto);
 }
 
 odb_status lsm_wait_idle(struct lsm_tree *t)
 {
-    odb_status st = lsm_resume(t);
+    odb_status st;
 
     os_mutex_lock(&t->sched_lock);
-    while (st == ODB_OK && !t->is_stopping && jobs_pending(t)) {
+    st = resume(t);
+    while (st == ODB_OK && jobs_pending(t)) {
         wait_for_work(t);
         st = failure(t);
     }

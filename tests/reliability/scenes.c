@@ -615,12 +615,15 @@ static void play_judge(struct os *disk, const struct known *known, const uint8_t
 static void play_open(unsigned workers, bool merges)
 {
     struct cf_set_options o = play_options(play.os, workers);
+    bool is_first;
 
     o.family.auto_compact = merges;
     must(cf_open(DB, &o, &play.s), "open");
     play_find(play.s, &play.a, &play.b);
-    /* Closing stops one family after the other, and what waits for the first lets merges of others end. */
-    must(cf_find(play.s, play.scene->reopens ? "default" : "c", &play.c), "find c");
+    /* Closing stops one family after the other, and what waits for the first lets merges of others end.
+     * But the first cannot be dropped. */
+    is_first = play.scene->reopens && !letter_of(play.scene->threads, 'd');
+    must(cf_find(play.s, is_first ? "default" : "c", &play.c), "find c");
 }
 
 static void play_run(const struct scene *scene, const struct dice *dice)
@@ -960,6 +963,18 @@ const struct scene scenes[] = {
      .atomics = " set.c version.c ",
      .small = "C|d",
      .small_atomics = "",
+     .small_before = "LL",
+     .quiet = QUIET},
+    {.name = "gone",
+     .fixed_bound = 1,
+     .about = "a family is dropped while merges of it are due",
+     PLAY,
+     .threads = "d|wF",
+     .before = "LwD",
+     .workers = 1,
+     .reopens = true,
+     .atomics = " set.c work.c ",
+     .small = "d",
      .small_before = "LL",
      .quiet = QUIET},
     {.name = "merge",
