@@ -16,51 +16,23 @@
  *
  * --kills N or ODB_TEST_KILLS=N: how many (40). ODB_TEST_SEED=N: the same steps again. TMPDIR: where.
  */
-#include "tests/api/fixture.h"
+#include "tests/api/slots.h"
+#include "tests/api/victim.h"
 
-#include <signal.h>
-#include <stdatomic.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <time.h>
-
-#define FAMILIES  3
 #define SLOTS     200 /* keys of a family that transactions write */
 #define RESERVED  32  /* and behind them those that prepared ones do: nobody else waits for them */
-#define VALUE_MAX 400
-#define LAG       10 /* steps between a prepare and its end: three are prepared at a time */
+#define LAG       10  /* steps between a prepare and its end: three are prepared at a time */
 #define STEPS_MAX 500
-
-static const char *const family_name[FAMILIES] = {"default", "graph_forward", "vector_data"};
-
-struct shared {
-    _Atomic uint64_t acknowledged; /* number of the last step that returned ODB_OK */
-    _Atomic uint64_t failed;       /* status of a call that should not have failed, and 1 */
-};
 
 struct kill_txns {
     char dir[64];
-    struct shared *shared;
-    uint64_t seed, count;                       /* steps the model holds */
+    uint64_t seed, count; /* steps the model holds */
+    odb_durability level; /* of the steps of the next child; DEFAULT: they throw a die */
     uint64_t model[FAMILIES][SLOTS + RESERVED]; /* which step wrote the slot; 0: absent */
     uint64_t found_prepared;                    /* over all kills */
 };
 
-static uint64_t scatter(uint64_t x)
-{
-    x ^= x >> 31;
-    x *= 0x9e3779b97f4a7c15u;
-    x ^= x >> 29;
-    x *= 0xbf58476d1ce4e5b9u;
-    return x ^ x >> 32;
-}
-
 /* ---- what step i does: a function of i ---- */
-
-struct slot_write {
-    size_t family, slot;
-    bool is_delete;
-};
 
 static bool is_prepare(uint64_t i)
 {
@@ -74,7 +46,7 @@ static bool is_end(uint64_t i)
 
 static bool ends_in_commit(const struct kill_txns *t, uint64_t prepared)
 {
-    return scatter(t->seed ^ prepared) % 3 != 0;
+    return mix(t->seed ^ prepared) % 3 != 0;
 }
 
 static bool is_prepared_after(uint64_t steps, uint64_t i)
@@ -84,32 +56,16 @@ static bool is_prepared_after(uint64_t steps, uint64_t i)
 
 static size_t write_count(const struct kill_txns *t, uint64_t i)
 {
-    return is_prepare(i) ? FAMILIES : 1 + (size_t)(scatter(t->seed + i) % 8);
+    return is_prepare(i) ? FAMILIES : 1 + (size_t)(mix(t->seed + i) % 8);
 }
 
 static struct slot_write nth_write(const struct kill_txns *t, uint64_t i, size_t n)
 {
-    uint64_t x = scatter(scatter(t->seed + i) + n + 1);
+    uint64_t x = mix(mix(t->seed + i) + n + 1);
 
     if (is_prepare(i))
         return (struct slot_write){n, SLOTS + i / 4 % RESERVED, x % 4 == 0};
     return (struct slot_write){x % FAMILIES, x / 8 % SLOTS, (x >> 40) % 5 == 0};
-}
-
-static odb_slice slot_key(size_t slot, char room[32])
-{
-    (void)snprintf(room, 32, "slot-%04zu", slot);
-    return odb_s(room);
-}
-
-static odb_slice slot_value(uint64_t i, size_t slot, char room[VALUE_MAX + 32])
-{
-    uint64_t x = scatter(i * 1000 + slot);
-    size_t head = (size_t)snprintf(room, 32, "%llu:", (unsigned long long)i);
-    size_t len = head + (size_t)(x % VALUE_MAX);
-
-    memset(room + head, 'a' + (int)(x >> 20) % 26, len - head);
-    return odb_bytes(room, len);
 }
 
 static const char *txn_name(uint64_t i, char room[32])
@@ -129,7 +85,7 @@ struct child {
 
 static odb_status write_step(const struct child *c, odb_txn *txn, uint64_t i)
 {
-    char key[32], value[VALUE_MAX + 32];
+    char key[32], value[VALUE_ROOM];
     odb_status st = ODB_OK;
 
     for (size_t n = 0; st == ODB_OK && n < write_count(c->t, i); n++) {
@@ -198,9 +154,9 @@ static odb_status end_step(struct child *c, uint64_t i, const odb_write *how)
     return st;
 }
 
-/* Until killed. `level` DEFAULT: each step throws a die. */
-static odb_status step_for_ever(const struct kill_txns *t, odb_durability level)
+static odb_status step_for_ever(struct victim *v, void *arg)
 {
+    const struct kill_txns *t = arg;
     struct child c = {.t = t};
     odb_options o = fixture_options();
     odb_status st = odb_open(t->dir, &o, &c.db);
@@ -208,10 +164,8 @@ static odb_status step_for_ever(const struct kill_txns *t, odb_durability level)
     for (size_t f = 0; st == ODB_OK && f < FAMILIES; f++)
         st = odb_cf_open(c.db, family_name[f], &c.cf[f]);
     for (uint64_t i = t->count + 1; st == ODB_OK; i++) {
-        odb_write how = {.durability = level};
+        odb_write how = {.durability = step_level(t->level, i)};
 
-        if (level == ODB_DURABLE_DEFAULT)
-            how.durability = (odb_durability)(ODB_DURABLE_NONE + scatter(i) % 32 / 15);
         if (is_prepare(i))
             st = prepare_step(&c, i, &how);
         else if (i % 4 == 0)
@@ -219,37 +173,9 @@ static odb_status step_for_ever(const struct kill_txns *t, odb_durability level)
         else
             st = commit_step(&c, i, &how);
         if (st == ODB_OK)
-            atomic_store(&t->shared->acknowledged, i);
+            victim_ack(v, i);
     }
     return st;
-}
-
-static void run_and_kill_at(struct kill_txns *t, odb_durability level, uint64_t steps,
-                            uint64_t then_us)
-{
-    struct timespec nap = {0, 200000};
-    uint64_t until = t->count + steps;
-    pid_t child = fork();
-    int code;
-
-    if (child == 0) {
-        odb_status st = step_for_ever(t, level);
-
-        fprintf(stderr, "the child stopped: %s: %s\n", odb_status_name(st), odb_error_text());
-        atomic_store(&t->shared->failed, (uint64_t)st + 1);
-        _exit(1);
-    }
-    assert_true(child > 0);
-    for (int i = 0; i < 150000; i++) { /* half a minute at most */
-        if (atomic_load(&t->shared->acknowledged) >= until || atomic_load(&t->shared->failed))
-            break;
-        (void)nanosleep(&nap, NULL);
-    }
-    nap.tv_nsec = (long)then_us * 1000;
-    (void)nanosleep(&nap, NULL);
-    assert_int_equal(kill(child, SIGKILL), 0);
-    assert_int_equal(waitpid(child, &code, 0), child);
-    assert_int_equal(atomic_load(&t->shared->failed), 0);
 }
 
 /* ---- the parent ---- */
@@ -282,14 +208,8 @@ static bool lists_as_after(const odb_names *names, uint64_t steps)
 
 static uint64_t steps_there(odb_db *db, const odb_names *names)
 {
-    char text[32] = "";
-    size_t size = 0;
-    odb_status st = odb_get_into(odb_now(db), NULL, odb_s("counter"), text, sizeof text - 1, &size);
-    uint64_t counted;
+    uint64_t counted = read_counter(db);
 
-    if (st != ODB_ABSENT)
-        assert_ok(st);
-    counted = strtoull(text, NULL, 10);
     /* Step 4 and 8 have nothing to end, and nobody can tell whether they were. */
     if (!lists_as_after(names, counted) && !lists_as_after(names, counted + 1))
         fail_msg("after step %llu, %zu prepared transactions are listed, %s the first",
@@ -318,42 +238,10 @@ static void model_advance(struct kill_txns *t, uint64_t to)
     }
 }
 
-/* The family holds what the model says, and nothing else but the counter. */
-static void check_family(const struct kill_txns *t, odb_db *db, size_t f)
-{
-    char key[32], value[VALUE_MAX + 32];
-    odb_range range = {.prefix = odb_s("slot-")};
-    odb_iter *it;
-    odb_cf *cf;
-    bool ok;
-
-    assert_ok(odb_cf_open(db, family_name[f], &cf));
-    assert_ok(odb_iter_new(odb_now(db), cf, &range, &it));
-    ok = odb_iter_first(it);
-    for (size_t s = 0; s < SLOTS + RESERVED; s++) {
-        uint64_t i = t->model[f][s];
-
-        if (i == 0)
-            continue;
-        if (!ok || !odb_slice_equal(odb_iter_key(it), slot_key(s, key)) ||
-            !odb_slice_equal(odb_iter_value(it), slot_value(i, s, value)))
-            fail_msg("of %llu steps, family %s has in slot %zu not the value of step %llu but "
-                     "'%.20s'",
-                     (unsigned long long)t->count, family_name[f], s, (unsigned long long)i,
-                     ok ? (const char *)odb_iter_value(it).data : "nothing");
-        ok = odb_iter_next(it);
-    }
-    if (ok)
-        fail_msg("of %llu steps, family %s has a slot too many: %.9s", (unsigned long long)t->count,
-                 family_name[f], (const char *)odb_iter_key(it).data);
-    assert_ok(odb_iter_status(it));
-    odb_iter_free(it);
-}
-
 /* Prepared in step i: its keys are its own, and it knows what it will write. */
 static void check_prepared(const struct kill_txns *t, odb_db *db, uint64_t i)
 {
-    char key[32], value[VALUE_MAX + 32], got[VALUE_MAX + 32], name[32];
+    char key[32], value[VALUE_ROOM], got[VALUE_ROOM], name[32];
     odb_txn *txn;
 
     assert_ok(odb_txn_recover(db, txn_name(i, name), &txn));
@@ -374,9 +262,9 @@ static void check_prepared(const struct kill_txns *t, odb_db *db, uint64_t i)
     odb_txn_free(txn); /* it stays prepared */
 }
 
-static void check_after_kill(struct kill_txns *t)
+static void check_after_kill(struct kill_txns *t, struct victim *v)
 {
-    uint64_t acknowledged = atomic_load(&t->shared->acknowledged), there;
+    uint64_t acknowledged = atomic_load(&v->acknowledged), there;
     odb_options o = fixture_options();
     odb_names names;
     odb_db *db;
@@ -392,7 +280,7 @@ static void check_after_kill(struct kill_txns *t)
     odb_names_release(&names);
     model_advance(t, there);
     for (size_t f = 0; f < FAMILIES; f++)
-        check_family(t, db, f);
+        expect_slots(db, f, t->model[f], SLOTS + RESERVED, there);
     for (uint64_t i = there > LAG ? there - LAG : 1; i <= there; i++)
         if (is_prepared_after(there, i)) {
             check_prepared(t, db, i);
@@ -400,46 +288,40 @@ static void check_after_kill(struct kill_txns *t)
         }
     assert_ok(odb_verify(db, NULL, NULL));
     assert_ok(odb_close(db));
-    atomic_store(&t->shared->acknowledged, there);
+    atomic_store(&v->acknowledged, there);
 }
 
 /* ---- */
 
 static uint64_t kills = 40;
 
-static uint64_t number_from(const char *text, uint64_t otherwise)
-{
-    return text ? strtoull(text, NULL, 10) : otherwise;
-}
-
 static void P03_killed_transactions_are_whole_prepared_or_absent(void **state)
 {
     static struct kill_txns t;
+    struct victim *v = victim_new();
     uint64_t dice;
 
     (void)state;
-    t.seed = number_from(getenv("ODB_TEST_SEED"), (uint64_t)getpid() * 2654435761u + 1);
+    t.seed = number_of(getenv("ODB_TEST_SEED"), (uint64_t)getpid() * 2654435761u + 1);
     dice = t.seed;
     printf("ODB_TEST_SEED=%llu, %llu kills\n", (unsigned long long)t.seed,
            (unsigned long long)kills);
     (void)fflush(stdout);
-    t.shared =
-        mmap(NULL, sizeof *t.shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(t.shared != MAP_FAILED);
     fixture_make_dir(t.dir, sizeof t.dir);
     for (uint64_t k = 0; k < kills; k++) {
-        dice = scatter(dice + k + 1);
+        dice = mix(dice + k + 1);
         /* one in eight while it opens */
-        run_and_kill_at(&t, (odb_durability)(k % 4), dice % 8 == 0 ? 0 : dice / 8 % STEPS_MAX,
-                        dice / 4096 % 2000);
-        check_after_kill(&t);
+        t.level = (odb_durability)(k % 4);
+        victim_kill(v, step_for_ever, &t, dice % 8 == 0 ? 0 : dice / 8 % STEPS_MAX,
+                    dice / 4096 % 2000);
+        check_after_kill(&t, v);
     }
     printf("%llu kills, %llu steps survived, %llu times a transaction was found prepared\n",
            (unsigned long long)kills, (unsigned long long)t.count,
            (unsigned long long)t.found_prepared);
     assert_true(t.found_prepared > 0);
     fixture_remove_dir(t.dir);
-    (void)munmap(t.shared, sizeof *t.shared);
+    victim_free(v);
 }
 
 int main(int argc, char **argv)
@@ -448,8 +330,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(P03_killed_transactions_are_whole_prepared_or_absent),
     };
 
-    kills = number_from(getenv("ODB_TEST_KILLS"), kills);
+    kills = number_of(getenv("ODB_TEST_KILLS"), kills);
     if (argc == 3 && strcmp(argv[1], "--kills") == 0)
-        kills = number_from(argv[2], kills);
+        kills = number_of(argv[2], kills);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

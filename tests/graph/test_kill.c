@@ -4,11 +4,7 @@
  *
  * ODB_TEST_KILLS=N kills more often; the seed is printed, ODB_TEST_SEED=N runs it again.
  */
-#include <signal.h>
-#include <sys/wait.h>
-#include <time.h>
-
-#include "tests/api/fixture.h"
+#include "tests/api/victim.h"
 
 #define NODES 14
 #define RELS  3
@@ -18,6 +14,7 @@ struct world {
 };
 
 struct life {
+    const char *dir;
     struct world now;
     uint64_t dice;
     uint64_t op; /* the next one */
@@ -66,19 +63,16 @@ static odb_status live_on(struct life *l, odb_db *db)
     return db ? odb_link(db, NULL, from_id, rel_id, to_id) : ODB_OK;
 }
 
-static void live_until_killed(const char *dir, struct life l, int ack)
+static odb_status live_for_ever(struct victim *v, void *life)
 {
+    struct life *l = life;
     odb_options o = fixture_options();
     odb_db *db = NULL;
+    odb_status st = odb_open(l->dir, &o, &db);
 
-    if (odb_open(dir, &o, &db) != ODB_OK)
-        _exit(2);
-    for (;;) {
-        if (live_on(&l, db) != ODB_OK)
-            _exit(3);
-        if (write(ack, &l.op, sizeof l.op) != (ssize_t)sizeof l.op)
-            _exit(4);
-    }
+    while (st == ODB_OK && (st = live_on(l, db)) == ODB_OK)
+        victim_ack(v, l->op);
+    return st;
 }
 
 static bool is_world(odb_db *db, const struct world *w)
@@ -106,21 +100,12 @@ static bool is_world(odb_db *db, const struct world *w)
     return true;
 }
 
-static uint64_t read_acks(int fd, uint64_t last)
-{
-    uint64_t op;
-
-    while (read(fd, &op, sizeof op) == (ssize_t)sizeof op)
-        last = op;
-    return last;
-}
-
 static void no_death_leaves_a_one_sided_edge(void **state)
 {
-    const char *kills = getenv("ODB_TEST_KILLS"), *seed = getenv("ODB_TEST_SEED");
-    uint64_t count = kills ? strtoull(kills, NULL, 10) : 25;
-    uint64_t started = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
+    uint64_t count = number_of(getenv("ODB_TEST_KILLS"), 25);
+    uint64_t started = number_of(getenv("ODB_TEST_SEED"), (uint64_t)time(NULL));
     struct life l = {.dice = started * 2654435761u + 1};
+    struct victim *v = victim_new();
     odb_options o = fixture_options();
     uint64_t mercy = started | 1, total = 0;
     char dir[64];
@@ -128,30 +113,15 @@ static void no_death_leaves_a_one_sided_edge(void **state)
     (void)state;
     printf("seed %llu\n", (unsigned long long)started);
     fixture_make_dir(dir, sizeof dir);
+    l.dir = dir;
     for (uint64_t i = 0; i < count; i++) {
         odb_graph_check check = {.size = sizeof check};
         uint64_t acked, before = l.op;
-        int pipe_fd[2], status;
         odb_db *db = NULL;
-        pid_t child;
 
-        assert_int_equal(pipe(pipe_fd), 0);
-        child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-            (void)close(pipe_fd[0]);
-            live_until_killed(dir, l, pipe_fd[1]);
-        }
-        (void)close(pipe_fd[1]);
         mercy = mercy * 6364136223846793005u + 1442695040888963407u;
-        if (read(pipe_fd[0], &acked, sizeof acked) != (ssize_t)sizeof acked) /* it is at work */
-            fail_msg("the child ended before it was killed");
-        (void)usleep((useconds_t)((mercy >> 33) % 30000));
-        (void)kill(child, SIGKILL);
-        acked = read_acks(pipe_fd[0], acked);
-        (void)close(pipe_fd[0]);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        victim_kill(v, live_for_ever, &l, 1, (mercy >> 33) % 30000);
+        acked = atomic_load(&v->acknowledged);
         while (l.op < acked)
             assert_ok(live_on(&l, NULL));
         assert_ok(odb_open(dir, &o, &db));
@@ -169,6 +139,7 @@ static void no_death_leaves_a_one_sided_edge(void **state)
     printf("%llu operations, %llu deaths\n", (unsigned long long)total, (unsigned long long)count);
     assert_true(total >= count); /* each lived to do something */
     fixture_remove_dir(dir);
+    victim_free(v);
 }
 
 int main(void)

@@ -7,9 +7,7 @@
  *
  * ODB_TEST_KILLS=N kills more often; the seed is printed, ODB_TEST_SEED=N runs it again.
  */
-#include <signal.h>
-#include <sys/wait.h>
-
+#include "tests/api/victim.h"
 #include "tests/base/random.h"
 #include "tests/memory/fixture.h"
 
@@ -81,19 +79,21 @@ static odb_status do_operation(odb_db *db, uint64_t n)
     return st == ODB_OK ? odb_link(db, NULL, odb_s(id), odb_s("r"), odb_s("doc")) : st;
 }
 
-static void work_until_killed(const char *dir, uint64_t n, int ack)
+struct work {
+    const char *dir;
+    uint64_t n; /* the next operation */
+};
+
+static odb_status work_for_ever(struct victim *v, void *arg)
 {
+    const struct work *w = arg;
     odb_options o = fixture_options();
     odb_db *db = NULL;
+    odb_status st = odb_open(w->dir, &o, &db);
 
-    if (odb_open(dir, &o, &db) != ODB_OK)
-        _exit(2);
-    for (;; n++) {
-        if (do_operation(db, n) != ODB_OK)
-            _exit(3);
-        if (write(ack, &n, sizeof n) != (ssize_t)sizeof n)
-            _exit(4);
-    }
+    for (uint64_t n = w->n; st == ODB_OK && (st = do_operation(db, n)) == ODB_OK; n++)
+        victim_ack(v, n);
+    return st;
 }
 
 /* The operation the record of `id` is from; UINT64_MAX when there is none. Its vector is from the same. */
@@ -167,37 +167,21 @@ static void expect_newest(uint64_t found, uint64_t of, uint64_t acked)
 
 static void no_death_parts_what_belongs_together(void **state)
 {
-    const char *kills = getenv("ODB_TEST_KILLS");
-    uint64_t count = kills ? strtoull(kills, NULL, 10) : 25, n = 0;
+    uint64_t count = number_of(getenv("ODB_TEST_KILLS"), 25);
     struct rnd rnd = rnd_start("memory_kill");
     odb_options o = fixture_options();
+    struct victim *v = victim_new();
     char dir[64];
+    struct work w = {.dir = dir};
 
     (void)state;
     fixture_make_dir(dir, sizeof dir);
     for (uint64_t i = 0; i < count; i++) {
         struct fixture f = {0};
-        uint64_t acked = 0, one, found;
-        int pipe_fd[2], status;
-        pid_t child;
+        uint64_t acked, found;
 
-        assert_int_equal(pipe(pipe_fd), 0);
-        child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-            (void)close(pipe_fd[0]);
-            work_until_killed(dir, n, pipe_fd[1]);
-        }
-        (void)close(pipe_fd[1]);
-        if (read(pipe_fd[0], &acked, sizeof acked) != (ssize_t)sizeof acked) /* it is at work */
-            fail_msg("the child ended before it was killed");
-        (void)usleep((useconds_t)rnd_below(&rnd, 30000));
-        (void)kill(child, SIGKILL);
-        while (read(pipe_fd[0], &one, sizeof one) == (ssize_t)sizeof one)
-            acked = one;
-        (void)close(pipe_fd[0]);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        victim_kill(v, work_for_ever, &w, 1, rnd_below(&rnd, 30000));
+        acked = atomic_load(&v->acknowledged);
         assert_ok(odb_open(dir, &o, &f.db));
         expect_sound(&f);
         found = expect_whole(f.db, "doc");
@@ -210,10 +194,11 @@ static void no_death_parts_what_belongs_together(void **state)
             expect_newest(expect_whole(f.db, memory_id(id, of)), of, acked);
         }
         assert_ok(odb_close(f.db));
-        n = acked + 1; /* whether it got through or not, it may come again */
+        w.n = acked + 1; /* whether it got through or not, it may come again */
     }
-    assert_true(n >= count); /* each lived to do something */
+    assert_true(w.n >= count); /* each lived to do something */
     fixture_remove_dir(dir);
+    victim_free(v);
 }
 
 int main(void)
