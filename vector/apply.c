@@ -21,7 +21,8 @@
 #define APPLY_ONCE  64
 #define TELL_EVERY  256
 #define HELP_ONCE   16
-#define PENDING_MIN 128   /* may be pending while others search */
+#define DROP_EVERY  8     /* linked slots that stop being pending together */
+#define PENDING_MIN 32    /* may be pending while others search */
 #define CALM        1024  /* writes without a search in between: nobody searches */
 #define FLUSH_NODES 65536 /* more changed rows than this are stored in several batches */
 #define BATCH_NODES 8192
@@ -29,6 +30,7 @@
 #define RETRY_NS    100000000u
 #define HEIRS       4096
 #define DEAD_MIN    1024
+#define PAST_NS     20000000u /* between two looks at the clock */
 #define MEND_MIN    1024 /* inserts after which, and after an eighth more nodes, all are looked at */
 
 /* ---- linking ---- */
@@ -138,7 +140,7 @@ odb_status vec_mend(struct vec_index *ix)
 size_t vec_apply(struct vec_index *ix, size_t max)
 {
     uint32_t slot[APPLY_ONCE];
-    size_t n;
+    size_t n, dropped = 0;
 
     if (ix->config.mode == ODB_VEC_EXACT)
         return 0;
@@ -150,8 +152,11 @@ size_t vec_apply(struct vec_index *ix, size_t max)
         vec_insert(&ix->a, &ix->writer, slot[i], &ix->dirty);
         set_linked(ix, slot[i]);
         ix->done.slot[ix->done.len++] = slot[i];
+        if (i + 1 - dropped == DROP_EVERY || i + 1 == n) {
+            drop_pending(ix, i + 1 - dropped);
+            dropped = i + 1;
+        }
     }
-    drop_pending(ix, n);
     atomic_fetch_add_explicit(&ix->inserts, n, memory_order_relaxed);
     ix->unmended += n;
     if (ix->unmended >= MEND_MIN && ix->unmended >= atomic_load(&ix->a.slot_count) / 8)
@@ -402,6 +407,7 @@ static odb_status flush_everything(struct vec_index *ix, odb_batch *batch, struc
 struct returned {
     struct epoch_item item;
     struct vec_index *ix;
+    uint64_t sequence;
     size_t count;
     uint32_t slot[];
 };
@@ -413,6 +419,7 @@ static void free_slots(struct epoch_item *item)
     struct vec_index *ix = r->ix;
 
     os_mutex_lock(&ix->slot_lock);
+    ix->freed = r->sequence > ix->freed ? r->sequence : ix->freed;
     for (size_t i = 0; i < r->count && !ix->is_loading; i++) {
         vec_begin_set(&ix->a, r->slot[i], VEC_NEVER);
         vec_name_drop(&ix->a, vec_name_set(&ix->a, r->slot[i], 0));
@@ -427,6 +434,10 @@ static void retire_gone(struct vec_index *ix)
     struct returned *r =
         ix->gone.len ? mem_alloc(sizeof *r + ix->gone.len * sizeof *r->slot) : NULL;
 
+    if (r && odb_sequence(odb_now(ix->db), &r->sequence) != ODB_OK) {
+        mem_free(r);
+        r = NULL;
+    }
     if (r) { /* else gaps until the next open */
         r->ix = ix;
         r->count = ix->gone.len;
@@ -471,32 +482,51 @@ odb_status vec_flush(struct vec_index *ix)
 
 /* ---- taking the dead out ---- */
 
-bool vec_consolidate_due(struct vec_index *ix)
+/* A moment before which nobody looks any more, as far as snapshots tell, and by which half of the dead had
+ * ended. While others search there is always some snapshot, none of them old: so it is the sequence of a
+ * while ago that is asked for, not that of now, and who is older than that keeps the dead where they are. */
+static bool find_unseen(struct vec_index *ix, uint64_t dead, uint64_t *out)
+{
+    odb_stats_t stats = {.size = sizeof stats};
+    uint64_t ns = os_now_ns(ix->os);
+
+    if (odb_stats(ix->db, NULL, &stats) != ODB_OK)
+        return false;
+    *out = stats.sequence;
+    if (stats.snapshots == 0)
+        return true;
+    if (ns - ix->recent.ns >= PAST_NS) {
+        ix->past = ix->recent;
+        ix->recent = (struct vec_past){ns, stats.sequence, dead};
+    }
+    *out = ix->past.sequence;
+    return ix->past.ns && ix->past.dead * 2 > dead && *out > atomic_load(&ix->floor) &&
+           (stats.oldest_snapshot_age_ms + 2) * 1000000 < ns - ix->past.ns;
+}
+
+/* Whether enough is dead to be taken out now, and up to which moment. */
+static bool consolidate_due(struct vec_index *ix, uint64_t *moment)
 {
     uint64_t dead = atomic_load_explicit(&ix->dead, memory_order_relaxed);
     uint64_t live = atomic_load_explicit(&ix->live, memory_order_relaxed);
     uint64_t pending = atomic_load_explicit(&ix->pending_count, memory_order_relaxed);
     uint64_t outside = ix->dead_outside < pending ? ix->dead_outside : pending;
-    odb_stats_t stats = {.size = sizeof stats};
 
     dead -= outside < dead ? outside : dead;
     if (dead <= DEAD_MIN || dead * 20 <= live)
         return false;
-    if (dead * 10 > (live + dead) * 3)
-        return true;
-    /* A snapshot may still see them; up to three tenths they may stay for its sake. */
-    return odb_stats(ix->db, NULL, &stats) == ODB_OK && stats.snapshots == 0;
+    /* Those that a snapshot may still see may stay for its sake, up to three tenths of all. */
+    return find_unseen(ix, dead, moment) ||
+           (dead * 10 > (live + dead) * 3 && odb_sequence(odb_now(ix->db), moment) == ODB_OK);
 }
 
-odb_status vec_consolidate(struct vec_index *ix)
+odb_status vec_consolidate(struct vec_index *ix, uint64_t moment)
 {
     uint32_t slots;
-    uint64_t *bits, now;
+    uint64_t *bits;
     size_t n = 0, had = ix->gone.len;
-    odb_status st = odb_sequence(odb_now(ix->db), &now);
+    odb_status st = prepare_writer(ix);
 
-    if (st == ODB_OK)
-        st = prepare_writer(ix);
     if (st != ODB_OK)
         return st;
     slots = atomic_load(&ix->a.slot_count);
@@ -509,19 +539,20 @@ odb_status vec_consolidate(struct vec_index *ix)
         if (!is_linked(ix, slot))
             continue;
         end = vec_end(&ix->a, slot);
-        if (end == 0 || end > now)
+        if (end == 0 || end > moment)
             continue;
         bits[slot / 64] |= (uint64_t)1 << (slot & 63);
         st = vec_list_add(&ix->gone, slot);
         n++;
     }
     if (st == ODB_OK && n) {
-        atomic_store(&ix->floor, now); /* before anything goes: older moments look elsewhere */
+        atomic_store(&ix->floor, moment); /* before anything goes: older ones look elsewhere */
         vec_remove(&ix->a, &ix->writer, bits, ix->linked, slots, &ix->dirty);
         for (size_t i = had; i < ix->gone.len; i++)
             clear_linked(ix, ix->gone.slot[i]);
         atomic_fetch_sub_explicit(&ix->dead, n, memory_order_acq_rel);
         atomic_fetch_add_explicit(&ix->compactions, 1, memory_order_relaxed);
+        ix->recent = ix->past = (struct vec_past){0};
     } else {
         ix->gone.len = had;
     }
@@ -547,13 +578,14 @@ static bool flush_is_due(struct vec_index *ix)
 /* One piece of work under write_lock. False: there was none. */
 static bool work_once(struct vec_index *ix)
 {
+    uint64_t moment;
     bool did = false;
 
     os_mutex_lock(&ix->write_lock);
     if (atomic_load(&ix->state) == VEC_READY && !atomic_load(&ix->is_stale)) {
         did = atomic_load(&ix->bulks) == 0 && vec_apply(ix, APPLY_ONCE) > 0;
-        if (vec_consolidate_due(ix)) {
-            err_ignore(vec_consolidate(ix));
+        if (consolidate_due(ix, &moment)) {
+            err_ignore(vec_consolidate(ix, moment));
             did = true;
         }
         if (flush_is_due(ix)) {
@@ -629,7 +661,8 @@ void vec_after_write(struct vec_index *ix)
 }
 
 /* How much may be pending before writers help. While somebody searches it is less, since each search looks
- * through all that is: the graph grows no slower for it, but commits wait sooner. Up to flat_max vectors each
+ * through all that is, and beside a writer at full speed that is always as much as may be: 128 were an eighth
+ * of what a search did (docs/vectors.md). The graph grows no slower for it, but commits wait sooner. Up to flat_max vectors each
  * search looks through all of them anyway: nothing is gained by haste. */
 static size_t pending_limit(struct vec_index *ix)
 {
@@ -640,7 +673,7 @@ static size_t pending_limit(struct vec_index *ix)
         return most > ix->config.flat_max ? most : ix->config.flat_max;
     if (calm >= CALM)
         return most;
-    return most / 8 > least ? most / 8 : least;
+    return most / 32 > least ? most / 32 : least;
 }
 
 void vec_before_write(struct vec_index *ix)
@@ -697,6 +730,7 @@ odb_status odb_vec_wait(odb_db *db)
 odb_status odb_vec_compact(odb_db *db)
 {
     struct vec_index *ix;
+    uint64_t now;
     odb_status st = odb_vec_wait(db);
 
     if (st == ODB_OK)
@@ -704,8 +738,11 @@ odb_status odb_vec_compact(odb_db *db)
     if (st != ODB_OK || atomic_load(&ix->state) != VEC_READY)
         return st;
     os_mutex_lock(&ix->write_lock);
-    if (!atomic_load(&ix->is_stale))
-        st = vec_consolidate(ix);
+    if (!atomic_load(&ix->is_stale)) {
+        st = odb_sequence(odb_now(db), &now);
+        if (st == ODB_OK)
+            st = vec_consolidate(ix, now);
+    }
     os_mutex_unlock(&ix->write_lock);
     return st;
 }

@@ -213,10 +213,13 @@ static void set_name(struct vec_index *ix, uint32_t slot, uint32_t ref)
     vec_name_drop(&ix->a, vec_name_set(&ix->a, slot, ref));
 }
 
-odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint32_t *out)
+/* The markers of a slot that is used again were removed by a commit, which conflicts with the writes of
+ * whoever began before: he gets a slot nobody has had. */
+odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint64_t moment, uint32_t *out)
 {
     odb_status st = ODB_OK;
     uint32_t slot, name;
+    bool again;
 
     os_mutex_lock(&ix->slot_lock);
     if (ix->is_loading) {
@@ -232,7 +235,8 @@ odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint32_t *out)
         st = vec_map_reserve(ix, ix->map_len + ix->reserved + 1);
     if (st != ODB_OK)
         goto done;
-    if (ix->free.len) {
+    again = ix->free.len && moment >= ix->freed;
+    if (again) {
         slot = ix->free.slot[ix->free.len - 1];
         st =
             vec_arena_grow(&ix->a, slot); /* where loading has seen no row, there may be none yet */
@@ -244,7 +248,7 @@ odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint32_t *out)
         st = vec_name_add(&ix->a, id, &name);
     if (st != ODB_OK)
         goto done;
-    if (ix->free.len)
+    if (again)
         ix->free.len--;
     else
         atomic_store_explicit(&ix->a.slot_count, slot + 1, memory_order_release);

@@ -34,6 +34,11 @@ struct vec_list {
     size_t len, cap;
 };
 
+/* At that time of the clock the newest commit was this, and so many were dead. ns 0: never. */
+struct vec_past {
+    uint64_t ns, sequence, dead;
+};
+
 struct vec_index {
     odb_db *db;
     odb_cf *data, *graph, *meta; /* families; fixed once opened, and so their numbers */
@@ -54,6 +59,7 @@ struct vec_index {
     struct os_mutex slot_lock;
     struct os_cond changed;  /* with slot_lock: pending grew or shrank, or the end is near */
     struct vec_list free;    /* under slot_lock */
+    uint64_t freed;          /* by then all that is stored of them was gone; under slot_lock */
     struct vec_list pending; /* under slot_lock: from pending_head on */
     size_t pending_head;
     size_t reserved; /* slots handed out and not committed; under slot_lock */
@@ -80,7 +86,8 @@ struct vec_index {
     struct vec_list gone;  /* taken out since the last flush: rows and markers go, slots follow */
     uint64_t unmended;     /* inserts since everything was last known to be reachable */
     uint64_t dead_outside; /* dead that the last removal found not linked yet */
-    odb_status failed;     /* of the last flush */
+    struct vec_past recent, past; /* looks at the clock since then, `past` the earlier one */
+    odb_status failed;            /* of the last flush */
     uint64_t last_flush_ns;
 
     _Atomic uint64_t searches, distances, inserts, flushes, rebuilds, compactions, damaged;
@@ -95,8 +102,10 @@ ODB_MUST_CHECK odb_status vec_index_begin(struct vec_index *ix, uint32_t dim);
 /* Load from the stored rows; `anew` builds the graph from nothing. Under open_lock and write_lock. */
 ODB_MUST_CHECK odb_status vec_load(struct vec_index *ix, bool anew);
 
-/* A slot for a vector of this id, with memory for its code. ODB_AGAIN: loading, wait for open_lock. */
-ODB_MUST_CHECK odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint32_t *out);
+/* A slot for a vector of this id, with memory for its code, for somebody who reads at `moment`. ODB_AGAIN:
+ * loading, wait for open_lock. */
+ODB_MUST_CHECK odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint64_t moment,
+                                        uint32_t *out);
 /* Give back a slot that was not committed and never will be. */
 void vec_slot_return(struct vec_index *ix, uint32_t slot);
 ODB_MUST_CHECK odb_status vec_list_add(struct vec_list *list, uint32_t slot);
@@ -171,9 +180,8 @@ ODB_MUST_CHECK odb_status vec_apply_all(struct vec_index *ix, uint32_t threads,
 ODB_MUST_CHECK odb_status vec_mend(struct vec_index *ix);
 /* Store what changed. */
 ODB_MUST_CHECK odb_status vec_flush(struct vec_index *ix);
-/* Whether enough is dead to be taken out now. */
-bool vec_consolidate_due(struct vec_index *ix);
-ODB_MUST_CHECK odb_status vec_consolidate(struct vec_index *ix);
+/* Take out what had ended by `moment`, in which no moment before that can be seen in the graph any more. */
+ODB_MUST_CHECK odb_status vec_consolidate(struct vec_index *ix, uint64_t moment);
 /* Room for a bit of every slot. */
 ODB_MUST_CHECK odb_status vec_linked_grow(struct vec_index *ix);
 

@@ -83,7 +83,7 @@ typedef struct odb_vec_config {
     uint32_t ef_search;       /* candidates of a search that does not say. Default 64 */
     uint32_t flat_max;    /* up to so many vectors every search goes through all. Default 8192 */
     uint32_t pending_max; /* writers help when so many await the graph, once there are more than
-                             flat_max. Default 1024 */
+                             flat_max; beside searches a 32nd of it, or 32. Default 1024 */
     uint32_t flush_every; /* new nodes between two stores of the graph. Default 4096 */
     odb_vec_mode mode;
 } odb_vec_config;

@@ -19,7 +19,8 @@
 
 #include "base/alloc.h"
 
-#define SAMPLE 256
+#define SAMPLE    256
+#define NOW_TRIES 3
 
 struct job {
     struct vec_index *ix;
@@ -29,6 +30,7 @@ struct job {
     const struct vec_kernel *kernel; /* for stored floats */
     size_t k, ef;
     uint64_t moment, until_ns;
+    odb_snapshot *snapshot; /* of the search itself */
     int64_t now_us;
     struct vec_list masked; /* nodes ended by the transaction itself, sorted */
     uint32_t passing;       /* what part passes the filter, in 1/SAMPLE; SAMPLE: there is none */
@@ -624,7 +626,7 @@ static void encode_query(struct job *j, void *room, float *back)
     }
 }
 
-/* In memory, inside the epoch. ODB_AGAIN: not from memory. */
+/* In memory, inside the epoch. ODB_AGAIN: not from memory, and nothing has been done. */
 static odb_status search_memory(struct job *j)
 {
     struct vec_index *ix = j->ix;
@@ -665,11 +667,46 @@ static odb_status search_memory(struct job *j)
     return st;
 }
 
+/* Whether it asks for now, and what is read beside memory must be of the moment of that. */
+static bool needs_snapshot(const struct job *j, odb_at at)
+{
+    return at.db && !at.snapshot && !at.txn &&
+           (atomic_load(&j->ix->form) != VEC_F32 || j->how->records);
+}
+
+static void leave_moment(struct job *j)
+{
+    odb_snapshot_free(j->snapshot);
+    j->snapshot = NULL;
+}
+
+/* The moment to search at. Leave it again with leave_moment(). */
+static odb_status enter_moment(struct job *j, odb_at at)
+{
+    odb_status st = ODB_OK;
+
+    j->at = at;
+    if (needs_snapshot(j, at)) {
+        st = odb_snapshot_new(at.db, &j->snapshot);
+        if (st != ODB_OK)
+            return st;
+        j->at = odb_asof(j->snapshot);
+    }
+    return odb_sequence(j->at, &j->moment);
+}
+
+static odb_status search_at_moment(struct job *j)
+{
+    struct epoch_guard guard = epoch_enter(&j->ix->epoch);
+    odb_status st = search_memory(j);
+
+    epoch_leave(guard);
+    return st;
+}
+
 odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *h)
 {
     struct job j = {.ix = ix, .at = at, .h = h, .how = &h->how, .k = h->how.k, .passing = SAMPLE};
-    struct epoch_guard guard;
-    odb_snapshot *snapshot = NULL;
     odb_status st;
 
     j.kernel = vec_kernel_choose(os_env("ODB_SIMD"));
@@ -679,37 +716,33 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
     if (h->how.time_limit_ms)
         j.until_ns = os_now_ns(ix->os) + (uint64_t)h->how.time_limit_ms * 1000000;
     j.now_us = (int64_t)os_wall_us(ix->os);
-    st = odb_sequence(at, &j.moment);
-    if (st != ODB_OK)
-        return st;
-    if (atomic_load(&ix->state) != VEC_READY)
-        goto done;
-    if (h->how.within) {
-        st = search_ids(&j);
+    if (atomic_load(&ix->state) != VEC_READY || h->how.within) {
+        st = odb_sequence(at, &j.moment);
+        if (st == ODB_OK && atomic_load(&ix->state) == VEC_READY)
+            st = search_ids(&j);
         goto done;
     }
-    if (at.txn)
+    st = enter_moment(&j, at);
+    if (st == ODB_OK && at.txn)
         st = note_masked(&j);
-    /* What is read beside memory must be of the same moment. */
-    if (st == ODB_OK && at.db && !at.snapshot && !at.txn &&
-        (atomic_load(&ix->form) != VEC_F32 || h->how.records)) {
-        st = odb_snapshot_new(at.db, &snapshot);
-        if (st == ODB_OK) {
-            j.at = odb_asof(snapshot);
-            st = odb_sequence(j.at, &j.moment);
-        }
-    }
     if (st != ODB_OK)
         goto done;
-    guard = epoch_enter(&ix->epoch);
-    st = search_memory(&j);
-    epoch_leave(guard);
+    st = search_at_moment(&j);
+    /* The dead may just have been taken out: now is another moment by now, which is as good. */
+    for (int tries = 0; st == ODB_AGAIN && tries < NOW_TRIES && at.db && !at.snapshot && !at.txn &&
+                        !atomic_load(&ix->is_stale);
+         tries++) {
+        leave_moment(&j);
+        st = enter_moment(&j, at);
+        if (st == ODB_OK)
+            st = search_at_moment(&j);
+    }
     if (st == ODB_AGAIN)
         st = search_table(&j); /* sees the transaction's own, too */
     else if (st == ODB_OK && at.txn)
         st = add_own(&j);
 done:
-    odb_snapshot_free(snapshot);
+    leave_moment(&j);
     mem_free(j.masked.slot);
     j.stats.moment = j.moment;
     if (st == ODB_OK && h->how.stats)

@@ -42,6 +42,7 @@ static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const f
     uint8_t pending[VEC_KEY_LEN], dead[VEC_KEY_LEN];
     struct buf row = {0};
     struct before old;
+    uint64_t moment;
     odb_status st = look_before(ix, t, id, &old);
 
     if (st != ODB_OK)
@@ -49,7 +50,9 @@ static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const f
     if (old.is_there && old.is_own) {
         *slot = old.slot;
     } else if (*slot == VEC_NONE) {
-        st = vec_slot_take(ix, id, slot);
+        st = odb_sequence(odb_in(t), &moment);
+        if (st == ODB_OK)
+            st = vec_slot_take(ix, id, moment, slot);
         if (st != ODB_OK)
             return st;
     }

@@ -1064,6 +1064,98 @@ static void old_snapshots_outlive_a_compaction(void **state)
     free(x);
 }
 
+/* Markers of a slot that was used before have been removed by a commit of the index. Who began before that
+ * and got the slot would be told of a conflict with somebody he has never heard of. */
+static void a_slot_that_is_used_again_conflicts_with_nobody(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_stats_t s = {.size = sizeof s};
+    odb_txn *early, *late;
+    float *x, back[DIM];
+    char room[32];
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    x = put_many(f, "a", 400, 10);
+    assert_ok(odb_vec_wait(f->db));
+    assert_ok(odb_txn_begin(f->db, NULL, &early));
+    assert_ok(odb_vec_get(odb_in(early), name(room, "a", 7), back, DIM, NULL));
+    for (uint32_t i = 0; i < 400; i += 2)
+        assert_ok(odb_vec_delete(f->db, NULL, name(room, "a", i)));
+    assert_ok(odb_vec_compact(f->db));
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_true(s.dead == 0 && s.slots == 400);
+    assert_ok(odb_txn_begin(f->db, NULL, &late));
+    assert_ok(odb_vec_put(f->db, early, odb_s("early"), x, DIM));
+    assert_ok(odb_vec_put(f->db, late, odb_s("late"), x + DIM, DIM));
+    assert_ok(odb_txn_commit(early, NULL));
+    assert_ok(odb_txn_commit(late, NULL));
+    odb_txn_free(early);
+    odb_txn_free(late);
+    free(put_many(f, "b", 199, 11)); /* and so is every other one */
+    assert_ok(odb_vec_stats(f->db, &s));
+    assert_int_equal(s.live, 401);
+    assert_int_equal(s.slots, 401); /* of which one for the first */
+    free(x);
+}
+
+static uint64_t dead_now(struct fixture *f)
+{
+    odb_vec_stats_t s = {.size = sizeof s};
+
+    assert_ok(odb_vec_stats(f->db, &s));
+    return s.dead;
+}
+
+/* Whoever searches has a snapshot for a moment, and where many do there is always one. The dead need not
+ * wait until there is none, only until nobody is left from when they lived. */
+static void the_dead_go_while_others_search(void **state)
+{
+#define ALL  9000
+#define GONE 1300
+    struct fixture *f = *state;
+    odb_vec_config c = {
+        .size = sizeof c, .dim = DIM, .mode = ODB_VEC_MANUAL, .flat_max = 1, .m = 4};
+    odb_vec_search_stats stats;
+    odb_vec_search how = {.size = sizeof how, .k = 1, .stats = &stats};
+    odb_snapshot *old, *young;
+    odb_vec_bulk *bulk;
+    odb_vec_hits *hits;
+    struct rnd r = {12};
+    float x[DIM];
+    char room[32];
+
+    c.ef_construction = 8;
+    assert_ok(odb_vec_open(f->db, &c));
+    assert_ok(odb_vec_bulk_begin(f->db, NULL, &bulk));
+    for (uint32_t i = 0; i < ALL; i++) {
+        fill(&r, x, DIM);
+        assert_ok(odb_vec_bulk_add(bulk, name(room, "a", i), x, DIM));
+    }
+    assert_ok(odb_vec_bulk_finish(bulk));
+    assert_ok(odb_snapshot_new(f->db, &old));
+    for (uint32_t i = 0; i < GONE; i++)
+        assert_ok(odb_vec_delete(f->db, NULL, name(room, "a", i)));
+    for (int wait = 0; wait < 1000 && dead_now(f) > 0; wait++) {
+        if (wait == 40) { /* 80 ms: for whom lived then nothing was taken */
+            assert_int_equal(dead_now(f), GONE);
+            assert_ok(odb_vec_find(odb_asof(old), x, DIM, &how, &hits));
+            assert_int_equal(stats.plan, ODB_VEC_PLAN_GRAPH);
+            odb_vec_hits_free(hits);
+            odb_snapshot_free(old);
+        }
+        assert_ok(odb_snapshot_new(f->db, &young));
+        (void)odb_vec_work(f->db);
+        assert_ok(odb_vec_find(odb_asof(young), x, DIM, &how, &hits));
+        assert_int_equal(stats.plan, ODB_VEC_PLAN_GRAPH); /* it lost nothing either */
+        odb_vec_hits_free(hits);
+        odb_snapshot_free(young);
+        nanosleep(&(struct timespec){0, 2000000}, NULL);
+    }
+    assert_int_equal(dead_now(f), 0);
+#undef ALL
+#undef GONE
+}
+
 /* ---- recall and graphrag ---- */
 
 static void put_world(struct fixture *f, uint32_t n, float *x)
@@ -1537,6 +1629,58 @@ static void verify_measures_with_the_ef_it_is_given(void **state)
     assert_int_equal(many.ef, 600);
 }
 
+struct sweeper {
+    odb_db *db;
+    atomic_bool stop;
+    _Atomic uint64_t sweeps;
+};
+
+static void *sweep_on(void *arg)
+{
+    struct sweeper *s = arg;
+    struct rnd r = {77};
+    char room[32];
+    float x[DIM];
+
+    while (!atomic_load(&s->stop)) {
+        fill(&r, x, DIM);
+        if (odb_vec_put(s->db, NULL, name(room, "a", rnd_below(&r, 20)), x, DIM) != ODB_OK ||
+            odb_vec_compact(s->db) != ODB_OK)
+            abort();
+        atomic_fetch_add(&s->sweeps, 1);
+    }
+    return NULL;
+}
+
+/* Who asks for now has as many moments to choose from as he needs: none is so old that all rows would have to
+ * be looked through for it, though the dead are taken out all the while. */
+static void searches_for_now_stay_in_memory_beside_compactions(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_search_stats stats;
+    odb_vec_search how = {.size = sizeof how, .k = 3, .stats = &stats};
+    struct sweeper s = {.db = f->db};
+    uint64_t until = monotonic_ns() + 1500000000, table = 0, all = 0;
+    odb_vec_hits *hits;
+    pthread_t t;
+    float *x;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_I8, 1);
+    x = put_many(f, "a", 20, 3);
+    assert_int_equal(pthread_create(&t, NULL, sweep_on, &s), 0);
+    for (; monotonic_ns() < until; all++) {
+        assert_ok(odb_vec_find(odb_now(f->db), x + all % 20 * DIM, DIM, &how, &hits));
+        assert_int_equal(odb_vec_hits_count(hits), 3);
+        table += stats.plan == ODB_VEC_PLAN_TABLE;
+        odb_vec_hits_free(hits);
+    }
+    atomic_store(&s.stop, true);
+    pthread_join(t, NULL);
+    assert_true(s.sweeps > 10);
+    assert_int_equal(table, 0);
+    free(x);
+}
+
 #define LSM(test)                                                                                  \
     {                                                                                              \
 #test, test, fixture_lsm, fixture_close, NULL                                              \
@@ -1575,6 +1719,9 @@ int main(int argc, char **argv)
         LSM(a_search_under_way_sees_its_moment),
         LSM(replacing_costs_no_memory),
         LSM(old_snapshots_outlive_a_compaction),
+        LSM(a_slot_that_is_used_again_conflicts_with_nobody),
+        LSM(the_dead_go_while_others_search),
+        LSM(searches_for_now_stay_in_memory_beside_compactions),
         LSM(a_proven_recall_is_the_true_one),
         LSM(a_subgraph_holds_seeds_and_what_is_linked),
         LSM(searches_hold_beside_writers_and_the_indexer),
