@@ -2,10 +2,17 @@
  *
  *     odb-bench-vector DIR [--dim D] [--count N] [--form f32,f16,i8] [--queries Q] [--threads T]
  *                      [--skip-hnswlib] [--json] [--html FILE] [--ef-construction E] [--existing]
+ *                      [--rounds N] [--beside]
  *
  * Data: unit vectors in clusters, of 32 inner dimensions with noise; the same for both. hnswlib gets the
  * same m and ef_construction and is compiled for this processor. Both search with one thread and in turns;
  * times are processor time, best of three. Recall is against a scan through all.
+ *
+ * Searches beside a writer are measured between searches without one, over the same index a moment before
+ * and a moment after, when the writer has stopped and all it wrote is linked: the writer leaves more vectors
+ * behind than there were, and dead ones, which cost a search something whether anybody writes or not. What a
+ * round tells is the rate beside the writer over the mean of the two around it, and over the first alone.
+ * --beside measures nothing else, and tells what a search did in each.
  */
 #include <math.h>
 #include <opendb.h>
@@ -22,12 +29,13 @@
 #include "bench/hnswlib.h"
 #endif
 
-#define INNER    32
-#define CLUSTERS 200
-#define K        10
-#define M        16
-#define EF_BUILD 200
-#define ROUNDS   5
+#define INNER      32
+#define CLUSTERS   200
+#define K          10
+#define M          16
+#define EF_BUILD   200
+#define ROUNDS     5
+#define ROUNDS_MAX 100
 
 static const uint32_t efs[BENCH_VECTOR_POINTS] = {20, 40, 80, 120, 160, 240, 320};
 #define EFS BENCH_VECTOR_POINTS
@@ -118,7 +126,8 @@ struct bench {
     struct bench_machine machine;
     char command[256];
     double load;
-    bool skip_hnswlib, json, existing;
+    bool skip_hnswlib, json, existing, only_beside;
+    uint32_t rounds;
     float *x, *q;
     uint32_t *truth;
     odb_db *db;
@@ -128,7 +137,7 @@ struct bench {
     struct bench_vector_result result[16];
     size_t result_count;
     double build, their_build, bytes, their_bytes, open_s, put_rate, idle_qps, beside, beside_low,
-        beside_high;
+        beside_high, beside_first; /* the last: over the rate before alone */
 };
 
 /* The true nearest, by brute force. */
@@ -349,11 +358,19 @@ static void *write_on(void *arg)
     return NULL;
 }
 
-/* Queries a second by processor time, over so many seconds of it. */
-static double qps_for(struct bench *b, double length)
+/* What some searches did. */
+struct spent {
+    double qps;                                /* by processor time */
+    double distances, hops, pending, reranked; /* each */
+};
+
+/* Searches for so many seconds of processor time. */
+static struct spent search_for(struct bench *b, double length)
 {
-    odb_vec_search how = {.size = sizeof how, .k = K, .ef = 80};
-    double t = seconds(CLOCK_THREAD_CPUTIME_ID);
+    odb_vec_search_stats stats;
+    odb_vec_search how = {.size = sizeof how, .k = K, .ef = 80, .stats = &stats};
+    struct spent sum = {0};
+    double t = seconds(CLOCK_THREAD_CPUTIME_ID), n;
     size_t i = 0;
 
     for (; i % 64 || seconds(CLOCK_THREAD_CPUTIME_ID) - t < length; i++) {
@@ -363,8 +380,18 @@ static double qps_for(struct bench *b, double length)
                           &hits),
              "find");
         odb_vec_hits_free(hits);
+        sum.distances += (double)stats.distances;
+        sum.hops += (double)stats.hops;
+        sum.pending += (double)stats.pending;
+        sum.reranked += (double)stats.reranked;
     }
-    return (double)i / (seconds(CLOCK_THREAD_CPUTIME_ID) - t);
+    n = (double)i;
+    sum.qps = n / (seconds(CLOCK_THREAD_CPUTIME_ID) - t);
+    sum.distances /= n;
+    sum.hops /= n;
+    sum.pending /= n;
+    sum.reranked /= n;
+    return sum;
 }
 
 static int compare_doubles(const void *x, const void *y)
@@ -374,32 +401,70 @@ static int compare_doubles(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
-/* Searches beside a writer at full speed, next to searches without one, in turns: the median of the
- * ratios. */
+static double median(double *x, size_t n)
+{
+    qsort(x, n, sizeof *x, compare_doubles);
+    return x[n / 2];
+}
+
+static void tell_spent(const char *when, const struct spent *s)
+{
+    printf(
+        "    %-7s %7.0f/s; a search: %.0f distances, %.1f of what waited, %.1f hops, %.1f rows\n",
+        when, s->qps, s->distances, s->pending, s->hops, s->reranked);
+}
+
+/* One round; false: no thread. */
+static bool run_beside_once(struct bench *b, double *around, double *first, double *idle)
+{
+    struct busy busy = {.b = b};
+    odb_vec_stats_t from = {.size = sizeof from}, to = {.size = sizeof to};
+    struct spent before, beside, after;
+    double t;
+    pthread_t thread;
+
+    must(odb_vec_wait(b->db), "wait");
+    before = search_for(b, 0.5);
+    must(odb_vec_stats(b->db, &from), "stats");
+    t = seconds(CLOCK_MONOTONIC);
+    if (pthread_create(&thread, NULL, write_on, &busy) != 0)
+        return false;
+    (void)search_for(b, 0.1);
+    beside = search_for(b, 0.5);
+    atomic_store(&busy.stop, true);
+    pthread_join(thread, NULL);
+    t = seconds(CLOCK_MONOTONIC) - t;
+    must(odb_vec_stats(b->db, &to), "stats");
+    must(odb_vec_wait(b->db), "wait");
+    after = search_for(b, 0.5);
+    *around = 2 * beside.qps / (before.qps + after.qps);
+    *first = beside.qps / before.qps;
+    *idle = before.qps;
+    if (b->only_beside && !b->json) {
+        printf("  %.3f of idle around, %.3f of idle before; %.0f vectors linked a second of the "
+               "clock, %llu dead, %llu removals\n",
+               *around, *first, (double)(to.inserts - from.inserts) / t,
+               (unsigned long long)to.dead,
+               (unsigned long long)(to.compactions - from.compactions));
+        tell_spent("before", &before);
+        tell_spent("beside", &beside);
+        tell_spent("after", &after);
+    }
+    return true;
+}
+
 static void run_beside(struct bench *b)
 {
-    double ratio[ROUNDS], idle[ROUNDS], busy_qps[ROUNDS];
+    double around[ROUNDS_MAX], first[ROUNDS_MAX], idle[ROUNDS_MAX];
 
-    for (int round = 0; round < ROUNDS; round++) {
-        struct busy busy = {.b = b};
-        pthread_t t;
-
-        must(odb_vec_wait(b->db), "wait");
-        idle[round] = qps_for(b, 0.5);
-        if (pthread_create(&t, NULL, write_on, &busy) != 0)
+    for (uint32_t round = 0; round < b->rounds; round++)
+        if (!run_beside_once(b, &around[round], &first[round], &idle[round]))
             return;
-        (void)qps_for(b, 0.1);
-        busy_qps[round] = qps_for(b, 0.5);
-        atomic_store(&busy.stop, true);
-        pthread_join(t, NULL);
-        ratio[round] = busy_qps[round] / idle[round];
-    }
-    qsort(ratio, ROUNDS, sizeof *ratio, compare_doubles);
-    qsort(idle, ROUNDS, sizeof *idle, compare_doubles);
-    b->beside = ratio[ROUNDS / 2];
-    b->beside_low = ratio[0];
-    b->beside_high = ratio[ROUNDS - 1];
-    b->idle_qps = idle[ROUNDS / 2];
+    b->beside = median(around, b->rounds);
+    b->beside_low = around[0];
+    b->beside_high = around[b->rounds - 1];
+    b->beside_first = median(first, b->rounds);
+    b->idle_qps = median(idle, b->rounds);
 }
 
 static void run_writes(struct bench *b)
@@ -407,7 +472,8 @@ static void run_writes(struct bench *b)
     odb_vec_bulk *hold; /* keeps the indexer from the vectors: commits alone are measured */
 
     must(odb_vec_bulk_begin(b->db, NULL, &hold), "bulk");
-    b->put_rate = put_some(b, 20000, NULL);
+    if (!b->only_beside)
+        b->put_rate = put_some(b, 20000, NULL);
     odb_vec_bulk_abort(hold);
     run_beside(b);
 }
@@ -415,6 +481,12 @@ static void run_writes(struct bench *b)
 static void report(const struct bench *b)
 {
     printf("%zu vectors of %zu dimensions, searched as %s\n", b->count, b->dim, b->form);
+    if (b->only_beside) {
+        printf("search beside a writer %.3f of idle around (%.2f to %.2f), %.3f of idle before; "
+               "medians of %u\n",
+               b->beside, b->beside_low, b->beside_high, b->beside_first, b->rounds);
+        return;
+    }
     printf("  ef   recall@10     qps     hnswlib recall     qps\n");
     for (size_t e = 0; e < EFS; e++)
         printf("%4u      %.4f  %6.0f             %.4f  %6.0f\n", efs[e], b->ours[e].recall,
@@ -435,8 +507,8 @@ static void report(const struct bench *b)
     }
     printf(
         "\nopen %.2f s; commits of record and vector %.0f/s; search beside a writer %.2f of idle "
-        "(%.2f to %.2f)\n",
-        b->open_s, b->put_rate, b->beside, b->beside_low, b->beside_high);
+        "around (%.2f to %.2f), %.2f of idle before\n",
+        b->open_s, b->put_rate, b->beside, b->beside_low, b->beside_high, b->beside_first);
 }
 
 static struct bench_vector_result result_of(const struct bench *b)
@@ -481,7 +553,8 @@ static void run_form(struct bench *b, const char *form)
         build_ours(b);
     must(odb_vec_stats(b->db, &s), "stats");
     b->bytes = (double)s.bytes / (double)b->count;
-    run_searches(b);
+    if (!b->only_beside)
+        run_searches(b);
     must(odb_close(b->db), "close");
     b->open_s = seconds(CLOCK_MONOTONIC);
     open_ours(b);
@@ -523,6 +596,7 @@ int main(int argc, char **argv)
                       .count = 50000,
                       .queries = 500,
                       .threads = 1,
+                      .rounds = ROUNDS,
                       .ef_construction = EF_BUILD};
 
     for (int i = 1; i < argc; i++) {
@@ -546,6 +620,10 @@ int main(int argc, char **argv)
             b.skip_hnswlib = true;
         else if (strcmp(argv[i], "--existing") == 0)
             b.existing = true;
+        else if (strcmp(argv[i], "--rounds") == 0)
+            b.rounds = (uint32_t)strtoul(argv[++i] ? next : "", NULL, 10);
+        else if (strcmp(argv[i], "--beside") == 0)
+            b.only_beside = b.skip_hnswlib = true;
         else if (strcmp(argv[i], "--json") == 0)
             b.json = true;
         else if (argv[i][0] != '-' && !b.dir)
@@ -553,11 +631,12 @@ int main(int argc, char **argv)
         else
             b.dim = 0;
     }
-    if (!b.dir || b.dim == 0 || b.count < 100 || b.queries == 0 || b.threads == 0) {
+    if (!b.dir || b.dim == 0 || b.count < 100 || b.queries == 0 || b.threads == 0 ||
+        b.rounds == 0 || b.rounds > ROUNDS_MAX) {
         fprintf(stderr,
                 "usage: odb-bench-vector DIR [--dim D] [--count N] [--form f32,f16,i8]\n"
                 "       [--queries Q] [--threads T] [--skip-hnswlib] [--json] [--html FILE]\n"
-                "       [--ef-construction E] [--existing]\n");
+                "       [--ef-construction E] [--existing] [--rounds N] [--beside]\n");
         return 2;
     }
     (void)mkdir(b.dir, 0777);
@@ -567,7 +646,8 @@ int main(int argc, char **argv)
         b.load = 0;
     b.x = make_data(b.count + b.queries, b.dim);
     b.q = b.x + b.count * b.dim;
-    find_truth(&b);
+    if (!b.only_beside)
+        find_truth(&b);
 #ifdef BENCH_HNSWLIB
     if (!b.skip_hnswlib)
         build_theirs(&b); /* while the heap is clean: its memory is what the process grows by */
