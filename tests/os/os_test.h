@@ -69,4 +69,21 @@ static inline size_t os_test_get(struct os_dir *dir, const char *name, void *out
     return got;
 }
 
+/* With the nth request for memory refused, for every n it gets to, `once` says so and leaks nothing. */
+static inline void os_test_every_request_refused(odb_status (*once)(void))
+{
+    odb_status st = ODB_NOMEM;
+    long alive = test_alloc_alive(), n = 0;
+
+    for (; st == ODB_NOMEM; n++) {
+        test_alloc_fail(n, 0);
+        st = once();
+        assert_int_equal(st, test_alloc_failed() ? ODB_NOMEM : ODB_OK);
+        assert_int_equal(test_alloc_alive(), alive);
+    }
+    test_alloc_fail(-1, 0);
+    assert_int_equal(st, ODB_OK);
+    assert_true(n > 5);
+}
+
 #endif

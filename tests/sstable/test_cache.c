@@ -23,24 +23,63 @@ static void fill_numbered(struct model *m, uint32_t count)
     model_sort(m);
 }
 
+/* Tables of the same content, on disk and not open yet. */
+struct shelf {
+    struct fx x;
+    struct model m;
+    struct sst_meta meta[TABLES * 2];
+    struct sst_ref ref[TABLES * 2];
+    size_t tables;
+};
+
+static void shelf_open(struct shelf *s, size_t cache_bytes, uint32_t open_tables, size_t tables,
+                       uint32_t entries)
+{
+    fx_open_dir(&s->x);
+    fx_store(&s->x, cache_bytes, open_tables);
+    fill_numbered(&s->m, entries);
+    for (s->tables = 0; s->tables < tables; s->tables++) {
+        fx_write(&s->x, s->tables + 1, 4096, &s->m, &s->meta[s->tables]);
+        s->ref[s->tables] = fx_ref(&s->meta[s->tables]);
+    }
+}
+
+static odb_status shelf_get(struct shelf *s, size_t table, size_t entry)
+{
+    const struct entry *e = &s->m.e[entry];
+
+    return fx_check_get(&s->x, &s->ref[table], &s->m, e->key, e->key_len, UINT64_MAX);
+}
+
+/* Forget the tables, and let everything go that no reader holds. */
+static void shelf_drop(struct shelf *s)
+{
+    for (size_t i = 0; i < s->tables; i++) {
+        sst_ref_drop(s->x.store, &s->ref[i]);
+        sst_meta_release(&s->meta[i]);
+    }
+    s->tables = 0;
+    for (int i = 0; i < 4; i++)
+        (void)epoch_collect(s->x.epoch);
+}
+
+static void shelf_close(struct shelf *s)
+{
+    shelf_drop(s);
+    model_free(&s->m);
+    fx_close(&s->x);
+}
+
 static void the_second_read_of_a_block_is_a_hit(void **state)
 {
     struct sst_counters_sum n;
-    struct sst_meta meta;
-    struct sst_ref ref;
-    struct model m;
-    struct fx x;
+    struct shelf s;
 
     (void)state;
-    fx_open_dir(&x);
-    fx_store(&x, 8 << 20, 8);
-    fill_numbered(&m, 2000);
-    fx_write(&x, 1, 4096, &m, &meta);
-    ref = fx_ref(&meta);
+    shelf_open(&s, 8 << 20, 8, 1, 2000);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(fx_check_get(&x, &ref, &m, m.e[9].key, m.e[9].key_len, UINT64_MAX),
-                         ODB_OK);
-    sst_store_counters(x.store, &n);
+        assert_int_equal(shelf_get(&s, 0, 9), ODB_OK);
+    sst_store_counters(s.x.store, &n);
     assert_int_equal(n.block_reads, 1);
     assert_int_equal(n.block_hits, 2);
     assert_int_equal(n.filter_checks, 3);
@@ -52,41 +91,28 @@ static void the_second_read_of_a_block_is_a_hit(void **state)
         char key[32];
         int len = snprintf(key, sizeof key, "key%08uabsent", (unsigned)i);
 
-        assert_int_equal(fx_check_get(&x, &ref, &m, key, (size_t)len, UINT64_MAX), ODB_OK);
+        assert_int_equal(fx_check_get(&s.x, &s.ref[0], &s.m, key, (size_t)len, UINT64_MAX), ODB_OK);
     }
-    sst_store_counters(x.store, &n);
+    sst_store_counters(s.x.store, &n);
     assert_int_equal(n.filter_checks, 1003);
     assert_true(n.filter_rejects > 900);
     assert_int_equal(n.filter_rejects + n.filter_false, 1000);
-    sst_ref_drop(x.store, &ref);
-    sst_meta_release(&meta);
-    model_free(&m);
-    fx_close(&x);
+    shelf_close(&s);
 }
 
 static void a_scan_leaves_no_blocks_behind(void **state)
 {
-    struct sst_meta meta;
-    struct sst_ref ref;
-    struct model m;
-    struct fx x;
+    struct shelf s;
     size_t before;
 
     (void)state;
-    fx_open_dir(&x);
-    fx_store(&x, 8 << 20, 8);
-    fill_numbered(&m, 5000);
-    fx_write(&x, 1, 4096, &m, &meta);
-    ref = fx_ref(&meta);
-    assert_int_equal(fx_check_get(&x, &ref, &m, m.e[9].key, m.e[9].key_len, UINT64_MAX), ODB_OK);
-    before = sst_store_bytes(x.store);
-    assert_int_equal(fx_check_walk(&x, &ref, &m, SST_SCAN, false), ODB_OK);
-    assert_int_equal(fx_check_walk(&x, &ref, &m, SST_SCAN, true), ODB_OK);
-    assert_int_equal(sst_store_bytes(x.store), before);
-    sst_ref_drop(x.store, &ref);
-    sst_meta_release(&meta);
-    model_free(&m);
-    fx_close(&x);
+    shelf_open(&s, 8 << 20, 8, 1, 5000);
+    assert_int_equal(shelf_get(&s, 0, 9), ODB_OK);
+    before = sst_store_bytes(s.x.store);
+    assert_int_equal(fx_check_walk(&s.x, &s.ref[0], &s.m, SST_SCAN, false), ODB_OK);
+    assert_int_equal(fx_check_walk(&s.x, &s.ref[0], &s.m, SST_SCAN, true), ODB_OK);
+    assert_int_equal(sst_store_bytes(s.x.store), before);
+    shelf_close(&s);
 }
 
 static void the_budget_is_kept(void **state)
@@ -94,258 +120,173 @@ static void the_budget_is_kept(void **state)
     const size_t budget = 256 << 10;
     struct rnd r = rnd_start("budget");
     struct sst_counters_sum n;
-    struct sst_meta meta;
-    struct sst_ref ref;
-    struct model m;
-    struct fx x;
+    struct shelf s;
 
     (void)state;
-    fx_open_dir(&x);
-    fx_store(&x, budget, 8);
-    fill_numbered(&m, 20000);
-    fx_write(&x, 1, 4096, &m, &meta);
-    ref = fx_ref(&meta);
+    shelf_open(&s, budget, 8, 1, 20000);
     for (int i = 0; i < 20000; i++) {
-        const struct entry *e = &m.e[rnd_below(&r, (uint32_t)m.count)];
-
-        assert_int_equal(fx_check_get(&x, &ref, &m, e->key, e->key_len, UINT64_MAX), ODB_OK);
-        assert_true(sst_store_bytes(x.store) <= budget + SLACK);
+        assert_int_equal(shelf_get(&s, 0, rnd_below(&r, (uint32_t)s.m.count)), ODB_OK);
+        assert_true(sst_store_bytes(s.x.store) <= budget + SLACK);
     }
-    assert_int_equal(fx_check_walk(&x, &ref, &m, 0, false), ODB_OK);
-    assert_true(sst_store_bytes(x.store) <= budget + SLACK);
-    sst_store_counters(x.store, &n);
+    assert_int_equal(fx_check_walk(&s.x, &s.ref[0], &s.m, 0, false), ODB_OK);
+    assert_true(sst_store_bytes(s.x.store) <= budget + SLACK);
+    sst_store_counters(s.x.store, &n);
     assert_true(n.blocks_evicted > 1000);
-    sst_store_resize(x.store, 64 << 10);
+    sst_store_resize(s.x.store, 64 << 10);
     for (int i = 0; i < 3; i++)
-        (void)epoch_collect(x.epoch);
-    assert_true(sst_store_bytes(x.store) <= 64 << 10);
-    sst_ref_drop(x.store, &ref);
-    for (int i = 0; i < 3; i++)
-        (void)epoch_collect(x.epoch);
-    assert_int_equal(sst_store_bytes(x.store), 0);
-    sst_meta_release(&meta);
-    model_free(&m);
-    fx_close(&x);
+        (void)epoch_collect(s.x.epoch);
+    assert_true(sst_store_bytes(s.x.store) <= 64 << 10);
+    shelf_drop(&s);
+    assert_int_equal(sst_store_bytes(s.x.store), 0);
+    shelf_close(&s);
 }
 
 static void what_is_read_often_stays(void **state)
 {
     struct sst_counters_sum before, after;
-    struct sst_meta meta;
-    struct sst_ref ref;
-    struct model m;
-    struct fx x;
+    struct shelf s;
 
     (void)state;
-    fx_open_dir(&x);
-    fx_store(&x, 256 << 10, 8);
-    fill_numbered(&m, 20000);
-    fx_write(&x, 1, 4096, &m, &meta);
-    ref = fx_ref(&meta);
-    for (size_t i = 0; i < m.count; i += 10) { /* one hot key between reads of everything */
-        assert_int_equal(fx_check_get(&x, &ref, &m, m.e[i].key, m.e[i].key_len, UINT64_MAX),
-                         ODB_OK);
-        sst_store_counters(x.store, &before);
-        assert_int_equal(fx_check_get(&x, &ref, &m, m.e[7].key, m.e[7].key_len, UINT64_MAX),
-                         ODB_OK);
-        sst_store_counters(x.store, &after);
+    shelf_open(&s, 256 << 10, 8, 1, 20000);
+    for (size_t i = 0; i < s.m.count; i += 10) { /* one hot key between reads of everything */
+        assert_int_equal(shelf_get(&s, 0, i), ODB_OK);
+        sst_store_counters(s.x.store, &before);
+        assert_int_equal(shelf_get(&s, 0, 7), ODB_OK);
+        sst_store_counters(s.x.store, &after);
         if (i > 0)
             assert_int_equal(after.block_reads, before.block_reads);
     }
-    sst_ref_drop(x.store, &ref);
-    sst_meta_release(&meta);
-    model_free(&m);
-    fx_close(&x);
+    shelf_close(&s);
 }
 
 static void a_pinned_value_outlives_eviction_and_table(void **state)
 {
     struct sst_hit hit[50];
-    struct sst_meta meta;
-    struct sst_ref ref;
-    struct model m;
-    struct fx x;
+    struct shelf s;
 
     (void)state;
-    fx_open_dir(&x);
-    fx_store(&x, 8 << 20, 8);
-    fill_numbered(&m, 5000);
-    fx_write(&x, 1, 4096, &m, &meta);
-    ref = fx_ref(&meta);
+    shelf_open(&s, 8 << 20, 8, 1, 5000);
     for (size_t i = 0; i < 50; i++) {
-        const struct entry *e = &m.e[i * 100];
-        struct epoch_guard g = epoch_enter(x.epoch);
+        const struct entry *e = &s.m.e[i * 100];
+        struct epoch_guard g = epoch_enter(s.x.epoch);
 
-        assert_int_equal(
-            sst_get(x.store, &ref, odb_bytes(e->key, e->key_len), fx_hash(e), UINT64_MAX, &hit[i]),
-            ODB_OK);
+        assert_int_equal(sst_get(s.x.store, &s.ref[0], odb_bytes(e->key, e->key_len), fx_hash(e),
+                                 UINT64_MAX, &hit[i]),
+                         ODB_OK);
         assert_true(hit[i].is_found);
         if (i % 2)
             sst_pin(hit[i].frame);
-        sst_store_resize(x.store, 0); /* evicted inside the epoch: still there */
+        sst_store_resize(s.x.store, 0); /* evicted inside the epoch: still there */
         assert_int_equal(hit[i].value.size, e->value_len);
         assert_memory_equal(hit[i].value.data, e->value, e->value_len);
         if (i % 2 == 0)
             sst_pin(hit[i].frame); /* pinned after it was evicted */
         epoch_leave(g);
     }
-    sst_ref_drop(x.store, &ref);
-    for (int i = 0; i < 4; i++)
-        (void)epoch_collect(x.epoch);
+    shelf_drop(&s);
     for (size_t i = 0; i < 50; i++) {
-        assert_memory_equal(hit[i].value.data, m.e[i * 100].value, m.e[i * 100].value_len);
+        assert_memory_equal(hit[i].value.data, s.m.e[i * 100].value, s.m.e[i * 100].value_len);
         sst_unpin(hit[i].frame);
     }
-    assert_int_equal(sst_store_bytes(x.store), 0);
-    sst_meta_release(&meta);
-    model_free(&m);
-    fx_close(&x);
+    assert_int_equal(sst_store_bytes(s.x.store), 0);
+    shelf_close(&s);
 }
 
 static void a_cursor_outlives_its_ref(void **state)
 {
     struct cursor *c[2] = {NULL, NULL};
-    struct sst_meta meta;
     struct sst_ref *ref = malloc(sizeof *ref);
-    struct model m;
-    struct fx x;
+    struct shelf s;
 
     (void)state;
     assert_non_null(ref);
-    fx_open_dir(&x);
-    fx_store(&x, 100 << 10, 8);
-    fill_numbered(&m, 5000);
-    fx_write(&x, 1, 4096, &m, &meta);
-    *ref = fx_ref(&meta);
+    shelf_open(&s, 100 << 10, 8, 1, 5000);
+    *ref = fx_ref(&s.meta[0]);
     for (unsigned k = 0; k < 2; k++) {
-        assert_int_equal(sst_cursor_new(x.store, ref, k ? SST_SCAN : 0, &c[k]), ODB_OK);
+        assert_int_equal(sst_cursor_new(s.x.store, ref, k ? SST_SCAN : 0, &c[k]), ODB_OK);
         assert_true(c[k]->ops->first(c[k]));
     }
-    sst_ref_drop(x.store, ref);
+    sst_ref_drop(s.x.store, ref);
     free(ref);
     for (int i = 0; i < 4; i++)
-        (void)epoch_collect(x.epoch);
+        (void)epoch_collect(s.x.epoch);
     for (int k = 0; k < 2; k++) {
         size_t seen = 0;
 
         do
-            fx_assert_entry(cursor_entry(c[k]), &m.e[seen++]);
+            fx_assert_entry(cursor_entry(c[k]), &s.m.e[seen++]);
         while (cursor_next(c[k]));
         assert_int_equal(c[k]->status, ODB_OK);
-        assert_int_equal(seen, m.count);
+        assert_int_equal(seen, s.m.count);
         cursor_free(c[k]);
     }
     assert_int_equal(atomic_load(&fx_os.descriptors), 0);
     for (int i = 0; i < 4; i++)
-        (void)epoch_collect(x.epoch);
-    assert_int_equal(sst_store_bytes(x.store), 0);
-    sst_meta_release(&meta);
-    model_free(&m);
-    fx_close(&x);
+        (void)epoch_collect(s.x.epoch);
+    assert_int_equal(sst_store_bytes(s.x.store), 0);
+    shelf_close(&s);
 }
 
 static void descriptors_stay_within_their_limit(void **state)
 {
     struct rnd r = rnd_start("descriptors");
-    struct sst_meta meta[TABLES * 2];
-    struct sst_ref ref[TABLES * 2];
     struct cursor *c = NULL;
-    struct model m;
-    struct fx x;
+    struct shelf s;
 
     (void)state;
-    fx_open_dir(&x);
-    fx_store(&x, 1 << 20, 8);
-    fill_numbered(&m, 300);
-    for (size_t i = 0; i < TABLES * 2; i++) {
-        fx_write(&x, i + 1, 1024, &m, &meta[i]);
-        ref[i] = fx_ref(&meta[i]);
-    }
-    assert_int_equal(sst_cursor_new(x.store, &ref[3], 0, &c), ODB_OK);
+    shelf_open(&s, 1 << 20, 8, TABLES * 2, 300);
+    assert_int_equal(sst_cursor_new(s.x.store, &s.ref[3], 0, &c), ODB_OK);
     assert_true(c->ops->first(c));
     for (int i = 0; i < 5000; i++) {
-        const struct entry *e = &m.e[rnd_below(&r, (uint32_t)m.count)];
+        size_t table = rnd_below(&r, TABLES * 2);
 
-        assert_int_equal(
-            fx_check_get(&x, &ref[rnd_below(&r, TABLES * 2)], &m, e->key, e->key_len, UINT64_MAX),
-            ODB_OK);
+        assert_int_equal(shelf_get(&s, table, rnd_below(&r, (uint32_t)s.m.count)), ODB_OK);
         assert_true(atomic_load(&fx_os.descriptors) <= 8);
     }
-    fx_assert_entry(cursor_entry(c), &m.e[0]); /* its table was never closed under it */
-    assert_non_null(atomic_load(&ref[3].table));
+    fx_assert_entry(cursor_entry(c), &s.m.e[0]); /* its table was never closed under it */
+    assert_non_null(atomic_load(&s.ref[3].table));
     cursor_free(c);
-    for (size_t i = 0; i < TABLES * 2; i++) {
-        sst_ref_drop(x.store, &ref[i]);
-        sst_meta_release(&meta[i]);
-    }
+    shelf_drop(&s);
     assert_int_equal(atomic_load(&fx_os.descriptors), 0);
-    model_free(&m);
-    fx_close(&x);
+    shelf_close(&s);
 }
 
 static void when_all_tables_are_busy_the_limit_gives_way(void **state)
 {
     struct cursor *c[TABLES];
-    struct sst_meta meta[TABLES];
-    struct sst_ref ref[TABLES];
-    struct model m;
-    struct fx x;
+    struct shelf s;
 
     (void)state;
-    fx_open_dir(&x);
-    fx_store(&x, 1 << 20, 8);
-    fill_numbered(&m, 10);
+    shelf_open(&s, 1 << 20, 8, TABLES, 10);
     for (size_t i = 0; i < TABLES; i++) {
-        fx_write(&x, i + 1, 1024, &m, &meta[i]);
-        ref[i] = fx_ref(&meta[i]);
-        assert_int_equal(sst_cursor_new(x.store, &ref[i], 0, &c[i]), ODB_OK);
+        assert_int_equal(sst_cursor_new(s.x.store, &s.ref[i], 0, &c[i]), ODB_OK);
     }
     assert_int_equal(atomic_load(&fx_os.descriptors), TABLES);
-    for (size_t i = 0; i < TABLES; i++) {
+    for (size_t i = 0; i < TABLES; i++)
         cursor_free(c[i]);
-        sst_ref_drop(x.store, &ref[i]);
-        sst_meta_release(&meta[i]);
-    }
-    model_free(&m);
-    fx_close(&x);
+    shelf_close(&s);
 }
 
 static void out_of_descriptors_idle_tables_make_room(void **state)
 {
     struct cursor *c = NULL;
-    struct sst_meta meta[2];
-    struct sst_ref ref[2];
-    struct model m;
-    struct fx x;
+    struct shelf s;
 
     (void)state;
-    fx_open_dir(&x);
-    fx_store(&x, 1 << 20, 100);
-    fill_numbered(&m, 10);
-    for (size_t i = 0; i < 2; i++) {
-        fx_write(&x, i + 1, 1024, &m, &meta[i]);
-        ref[i] = fx_ref(&meta[i]);
-    }
+    shelf_open(&s, 1 << 20, 100, 2, 10);
     fx_os.failure = ODB_LIMIT;
     fx_os.until_failure = 0; /* nothing to close: the caller hears of it */
-    assert_int_equal(fx_check_get(&x, &ref[0], &m, m.e[0].key, m.e[0].key_len, UINT64_MAX),
-                     ODB_LIMIT);
-    assert_int_equal(fx_check_get(&x, &ref[0], &m, m.e[0].key, m.e[0].key_len, UINT64_MAX), ODB_OK);
-    assert_int_equal(sst_cursor_new(x.store, &ref[0], 0, &c), ODB_OK);
+    assert_int_equal(shelf_get(&s, 0, 0), ODB_LIMIT);
+    assert_int_equal(shelf_get(&s, 0, 0), ODB_OK);
+    assert_int_equal(sst_cursor_new(s.x.store, &s.ref[0], 0, &c), ODB_OK);
     fx_os.until_failure = 0; /* the only table is being read */
-    assert_int_equal(fx_check_get(&x, &ref[1], &m, m.e[0].key, m.e[0].key_len, UINT64_MAX),
-                     ODB_LIMIT);
+    assert_int_equal(shelf_get(&s, 1, 0), ODB_LIMIT);
     cursor_free(c);
     fx_os.until_failure = 0;
-    assert_int_equal(fx_check_get(&x, &ref[1], &m, m.e[0].key, m.e[0].key_len, UINT64_MAX), ODB_OK);
+    assert_int_equal(shelf_get(&s, 1, 0), ODB_OK);
     assert_int_equal(atomic_load(&fx_os.descriptors), 1);
-    assert_int_equal(fx_check_get(&x, &ref[0], &m, m.e[0].key, m.e[0].key_len, UINT64_MAX), ODB_OK);
-    for (size_t i = 0; i < 2; i++) {
-        sst_ref_drop(x.store, &ref[i]);
-        sst_meta_release(&meta[i]);
-    }
-    model_free(&m);
-    fx_close(&x);
+    assert_int_equal(shelf_get(&s, 0, 0), ODB_OK);
+    shelf_close(&s);
 }
 
 /* ---- many readers ---- */
