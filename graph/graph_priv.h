@@ -3,9 +3,24 @@
 #ifndef ODB_GRAPH_PRIV_H
 #define ODB_GRAPH_PRIV_H
 
+#include "base/alloc.h"
 #include "graph/edge.h"
 #include "graph/odb_graph.h"
 #include "graph/set.h"
+
+/* ---- arrays that grow ---- */
+
+/* `old` has room for *cap items of `size` bytes: the same with room for twice as many, or for `first` of them.
+ * NULL when there is no memory, and then `old` and *cap are as they were. */
+static inline void *graph_grow(void *old, size_t *cap, size_t size, size_t first)
+{
+    size_t room = *cap ? *cap * 2 : first;
+    void *grown = room <= SIZE_MAX / size ? mem_realloc(old, room * size) : NULL;
+
+    if (grown)
+        *cap = room;
+    return grown;
+}
 
 /* ---- where ---- */
 

@@ -305,14 +305,11 @@ static odb_status heap_push(struct dijkstra *d, struct candidate one)
     size_t at = d->count;
 
     if (d->count == d->cap) {
-        size_t cap = d->cap ? d->cap * 2 : 64;
-        struct candidate *grown =
-            cap <= SIZE_MAX / sizeof *grown ? mem_realloc(d->heap, cap * sizeof *grown) : NULL;
+        struct candidate *grown = graph_grow(d->heap, &d->cap, sizeof *grown, 64);
 
         if (!grown)
-            return err_set(ODB_NOMEM, "no memory for %zu nodes to come", cap);
+            return err_set(ODB_NOMEM, "no memory for more than %zu nodes to come", d->cap);
         d->heap = grown;
-        d->cap = cap;
     }
     d->count++;
     for (; at > 0 && comes_before(one, d->heap[(at - 1) / 2]); at = (at - 1) / 2)

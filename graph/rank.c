@@ -194,14 +194,11 @@ static odb_status rank_add_edge(struct ranking *r, uint32_t from, uint32_t to, f
     if (r->is_weighted && !(weight > 0))
         return ODB_OK;
     if (r->edge_count == r->edge_cap) {
-        size_t cap = r->edge_cap ? r->edge_cap * 2 : 64;
-        struct rank_edge *grown =
-            cap <= SIZE_MAX / sizeof *grown ? mem_realloc(r->edge, cap * sizeof *grown) : NULL;
+        struct rank_edge *grown = graph_grow(r->edge, &r->edge_cap, sizeof *grown, 64);
 
         if (!grown)
-            return err_set(ODB_NOMEM, "no memory for %zu edges to rank by", cap);
+            return err_set(ODB_NOMEM, "no memory for more than %zu edges to rank by", r->edge_cap);
         r->edge = grown;
-        r->edge_cap = cap;
     }
     r->edge[r->edge_count++] = (struct rank_edge){to, r->is_weighted ? weight : 1};
     r->node[from].edges++;

@@ -325,14 +325,11 @@ odb_status graph_list_add(struct graph_list_maker *l, const odb_edge *e)
     odb_status st;
 
     if (l->count == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 16;
-        odb_edge *grown =
-            cap <= SIZE_MAX / sizeof *grown ? mem_realloc(l->edge, cap * sizeof *grown) : NULL;
+        odb_edge *grown = graph_grow(l->edge, &l->cap, sizeof *grown, 16);
 
         if (!grown)
-            return err_set(ODB_NOMEM, "no memory for a list of %zu edges", cap);
+            return err_set(ODB_NOMEM, "no memory for a list of more than %zu edges", l->cap);
         l->edge = grown;
-        l->cap = cap;
     }
     st = buf_reserve(&l->bytes, e->from.size + e->rel.size + e->to.size + e->props.size);
     if (st != ODB_OK)

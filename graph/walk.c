@@ -43,14 +43,12 @@ static odb_status keep_edge(struct bfs *s, uint32_t here, uint32_t there,
     if (st != ODB_OK)
         return st;
     if (n->kept_count == n->kept_cap) {
-        size_t cap = n->kept_cap ? n->kept_cap * 2 : 32;
-        struct graph_kept *grown =
-            cap <= SIZE_MAX / sizeof *grown ? mem_realloc(n->kept, cap * sizeof *grown) : NULL;
+        struct graph_kept *grown = graph_grow(n->kept, &n->kept_cap, sizeof *grown, 32);
 
         if (!grown)
-            return err_set(ODB_NOMEM, "no memory to keep %zu edges of a walk", cap);
+            return err_set(ODB_NOMEM, "no memory to keep more than %zu edges of a walk",
+                           n->kept_cap);
         n->kept = grown;
-        n->kept_cap = cap;
     }
     kept = &n->kept[n->kept_count++];
     kept->from = s->walker.is_in ? there : here;

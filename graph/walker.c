@@ -110,14 +110,11 @@ odb_status graph_nodes_add(odb_nodeset *n, odb_slice id, const struct graph_plac
 odb_status graph_list_push(struct graph_list *l, uint32_t number)
 {
     if (l->count == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 32;
-        uint32_t *grown =
-            cap <= SIZE_MAX / sizeof *grown ? mem_realloc(l->at, cap * sizeof *grown) : NULL;
+        uint32_t *grown = graph_grow(l->at, &l->cap, sizeof *grown, 32);
 
         if (!grown)
-            return err_set(ODB_NOMEM, "no memory for a list of %zu nodes", cap);
+            return err_set(ODB_NOMEM, "no memory for a list of more than %zu nodes", l->cap);
         l->at = grown;
-        l->cap = cap;
     }
     l->at[l->count++] = number;
     return ODB_OK;
