@@ -49,12 +49,40 @@ static unsigned number_of_word(const char *word, const char *const *list)
     return 0;
 }
 
+/* Whether each number is one that makes sense: 0 is not what is meant by leaving it out, and what is too much
+ * is not cut. EXIT_FINE, or a message was printed. */
+static int check_numbers(const struct tool *t)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+        uint32_t least, most;
+    } number[] = {
+        {"--limit", t->limit, 1, 1000000},
+        {"--ef", t->vector.ef, 1, 1000000},
+        {"--m", t->vector.m, 4, 64},
+        {"--ef-construction", t->vector.ef_construction, 1, 4096},
+    };
+
+    for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) {
+        bool is_given = number[i].value || (t->zero && strcmp(t->zero, number[i].name) == 0);
+
+        if (is_given && (number[i].value < number[i].least || number[i].value > number[i].most))
+            return tool_usage("%s is %u to %u; leave it out for what is usual", number[i].name,
+                              number[i].least, number[i].most);
+    }
+    return EXIT_FINE;
+}
+
 /* What the options say of the index. EXIT_FINE, or a message was printed. */
 static int config_of_options(const struct tool *t, odb_vec_config *c)
 {
     static const char *const metrics[] = {"l2", "cosine", "dot", NULL};
     static const char *const forms[] = {"f32", "f16", "i8", "auto", NULL};
+    int code = check_numbers(t);
 
+    if (code != EXIT_FINE)
+        return code;
     *c = (odb_vec_config){.size = sizeof *c};
     if (t->vector.metric) {
         c->metric = (odb_metric)number_of_word(t->vector.metric, metrics);
@@ -66,16 +94,9 @@ static int config_of_options(const struct tool *t, odb_vec_config *c)
         if (!c->form)
             return tool_usage("--form is f32, f16, i8 or auto");
     }
-    if (t->vector.m > UINT32_MAX || t->vector.ef_construction > UINT32_MAX)
-        return tool_usage("--m is 4 to 64, --ef-construction at most 4096");
     c->m = (uint32_t)t->vector.m;
     c->ef_construction = (uint32_t)t->vector.ef_construction;
     return EXIT_FINE;
-}
-
-static uint32_t ef_of_options(const struct tool *t)
-{
-    return t->vector.ef < UINT32_MAX ? (uint32_t)t->vector.ef : UINT32_MAX;
 }
 
 static void print_hit(const struct tool *t, odb_vec_hit hit)
@@ -109,9 +130,11 @@ int cmd_vector_search(struct tool *t)
     size_t n, at = 0;
     odb_status st = ODB_OK;
 
-    how.k = t->limit && t->limit < 1000000 ? (uint32_t)t->limit : 10;
+    if (check_numbers(t) != EXIT_FINE)
+        return EXIT_USAGE;
+    how.k = t->limit ? (uint32_t)t->limit : 10;
     how.exact = t->do_check;
-    how.ef = ef_of_options(t);
+    how.ef = (uint32_t)t->vector.ef;
     how.diverse = t->vector.is_diverse;
     if (t->prefix)
         how.prefix = odb_s(t->prefix);
@@ -185,10 +208,12 @@ int cmd_vector_stats(struct tool *t)
 
 int cmd_vector_verify(struct tool *t)
 {
-    odb_vec_report r = {.size = sizeof r, .ef = ef_of_options(t)};
-    odb_status st =
-        odb_vec_verify(t->db, t->limit < UINT32_MAX ? (uint32_t)t->limit : UINT32_MAX, &r);
+    odb_vec_report r = {.size = sizeof r, .ef = (uint32_t)t->vector.ef};
+    odb_status st;
 
+    if (check_numbers(t) != EXIT_FINE)
+        return EXIT_USAGE;
+    st = odb_vec_verify(t->db, (uint32_t)t->limit, &r);
     if (st != ODB_OK && st != ODB_CORRUPT)
         return tool_fail(st, t->dir);
     if (t->is_json)

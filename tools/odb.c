@@ -477,6 +477,8 @@ static int take_option(struct tool *t, int argc, char **argv, int *at)
         if (strcmp(name, sizes[i].name) == 0) {
             if (!value || !parse_size(value, sizes[i].set))
                 return tool_usage("%s needs a number like 1000, 64k, 64M or 1G", name);
+            if (*sizes[i].set == 0)
+                t->zero = sizes[i].name;
             ++*at;
             return EXIT_FINE;
         }

@@ -100,6 +100,7 @@ struct tool {
     bool do_namespaces;
     uint64_t limit;
     uint64_t batch;
+    const char *zero;     /* the number that was given as 0, not left out: "--limit" */
     const char *input;    /* file of load and batch; NULL or "-": standard input */
     const char *ack_file; /* load: how much is acknowledged */
 

@@ -224,6 +224,20 @@ if "$odb" --help | grep -q 'vector bulk'; then
     expect 0 vector stats "$vec" --json; says '"live":3'
     expect 0 vector verify "$vec" --ef 500 --limit 2; says "from 2 searches"
     expect 0 vector search "$vec" '[0,1,0]' --limit 2 --diverse --ef 50; says "c"
+    for n in 0 -1 none 1000001 99999999999999999999; do # neither ten, as without, nor cut to what fits
+        for o in --limit --ef; do
+            expect 2 vector search "$vec" a $o $n; says "$o"; output ""
+            expect 2 vector verify "$vec" $o $n; says "$o"; output ""
+        done
+        for o in --m --ef-construction; do
+            expect 2 vector rebuild "$vec" $o $n; says "$o"
+            expect 2 vector bulk "$vec" "$work/vectors" $o $n; says "$o"
+        done
+    done
+    expect 2 vector search "$vec" a --limit 0; says "1 to 1000000"
+    expect 2 vector search "$vec" a --limit; says "--limit needs a number"
+    expect 2 vector rebuild "$vec" --ef-construction 4097; says "4096"
+    expect 0 vector search "$vec" a --limit 1000000; says "0.141421	b"
     expect 0 vector rebuild "$vec"
     expect 0 vector rebuild "$vec" --form i8 --m 8 --ef-construction 50
     expect 0 vector stats "$vec" --json; says '"form":"i8","m":8,"ef_construction":50'
