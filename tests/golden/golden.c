@@ -493,17 +493,17 @@ static void whole_vector(float *v, unsigned i)
         v[k] = (float)((i * 37 + k * 101 + i * i * k) % 17) - 8;
 }
 
+static const odb_vec_config vector_config = {.size = sizeof vector_config,
+                                             .dim = 8,
+                                             .m = 4,
+                                             .ef_construction = 20,
+                                             .metric = ODB_METRIC_L2,
+                                             .mode = ODB_VEC_MANUAL,
+                                             .flat_max = 1};
+
 static bool make_vectors(odb_db *db)
 {
-    odb_vec_config config = {.size = sizeof config,
-                             .dim = 8,
-                             .m = 4,
-                             .ef_construction = 20,
-                             .metric = ODB_METRIC_L2,
-                             .mode = ODB_VEC_MANUAL,
-                             .flat_max = 1};
-
-    DO(odb_vec_open(db, &config));
+    DO(odb_vec_open(db, &vector_config));
     for (unsigned i = 0; i < 50; i++) {
         char id[24];
         float v[8];
@@ -536,16 +536,9 @@ static bool read_vectors(odb_db *db)
 
 static bool make_memories(odb_db *db)
 {
-    odb_vec_config config = {.size = sizeof config,
-                             .dim = 8,
-                             .m = 4,
-                             .ef_construction = 20,
-                             .metric = ODB_METRIC_L2,
-                             .mode = ODB_VEC_MANUAL,
-                             .flat_max = 1};
     odb_document doc = odb_document_make("doc/1", "report.pdf", 12345, "the text of it");
 
-    DO(odb_vec_open(db, &config));
+    DO(odb_vec_open(db, &vector_config));
     for (unsigned i = 0; i < 10; i++) {
         char id[24];
         float v[8];

@@ -569,21 +569,31 @@ static void marks_are_records_that_use_no_numbers(void **state)
     log_release_posix(&fx);
 }
 
-/* Every eighth byte promises a record of the whole rest: refused, and soon. */
-static void false_records_cannot_cost_more_than_the_file_is_long(void **state)
+/* Replay a segment of so many records and, behind them, a mebibyte of a word that reads as the length of a record
+ * and then as its sequence number and type: at every eighth byte there seems to be a head. */
+static odb_status replay_before_heads(struct log_fx *fx, uint64_t records, uint64_t word)
 {
     enum { BYTES = 1 << 20 };
     uint8_t *bytes = malloc(BYTES);
+    odb_status st;
+
+    assert_non_null(bytes);
+    one_segment(fx, records);
+    for (size_t i = 0; i < BYTES; i += 8)
+        enc_u64(bytes + i, word);
+    log_poke(fx, "000001.log", WAL_SEGMENT_HEADER + fx->last_end, bytes, BYTES);
+    st = log_replay_files(fx, 0);
+    free(bytes);
+    return st;
+}
+
+/* Every eighth byte promises a record of the whole rest: refused, and soon. */
+static void false_records_cannot_cost_more_than_the_file_is_long(void **state)
+{
     struct log_fx fx;
 
     (void)state;
-    assert_non_null(bytes);
-    one_segment(&fx, 1);
-    for (size_t i = 0; i < BYTES; i += 8)
-        enc_u64(bytes + i, 0x70001); /* length, then sequence number and type */
-    log_poke(&fx, "000001.log", WAL_SEGMENT_HEADER + fx.last_end, bytes, BYTES);
-    assert_int_equal(log_replay_files(&fx, 0), ODB_CORRUPT);
-    free(bytes);
+    assert_int_equal(replay_before_heads(&fx, 1, 0x70001), ODB_CORRUPT);
     log_release_posix(&fx);
 }
 
@@ -591,19 +601,11 @@ static void false_records_cannot_cost_more_than_the_file_is_long(void **state)
  * Numbers that no batch can have had give it away. */
 static void heads_by_chance_are_no_damage(void **state)
 {
-    enum { BYTES = 1 << 20 };
-    uint8_t *bytes = malloc(BYTES);
     struct log_fx fx;
 
     (void)state;
-    assert_non_null(bytes);
-    one_segment(&fx, 3);
-    for (size_t i = 0; i < BYTES; i += 8)
-        enc_u64(bytes + i, UINT64_C(0x3333300070001)); /* length, then sequence number and type */
-    log_poke(&fx, "000001.log", WAL_SEGMENT_HEADER + fx.last_end, bytes, BYTES);
-    assert_int_equal(log_replay_files(&fx, 0), ODB_OK);
+    assert_int_equal(replay_before_heads(&fx, 3, UINT64_C(0x3333300070001)), ODB_OK);
     assert_int_equal(fx.seen, 3);
-    free(bytes);
     log_release_posix(&fx);
 }
 
