@@ -1,0 +1,323 @@
+/* tests/vector/test_search.c -- what a search finds: of those that are meant, the nearest, at its moment, and
+ * with its transaction's own. Filters restrict and cost no recall, whatever part they let pass. */
+#include "tests/vector/vec_fixture.h"
+
+static void the_nearest_come_first(void **state)
+{
+    struct fixture *f = *state;
+    static const float v[3][3] = {{1, 0, 0}, {0.9f, 0.1f, 0}, {0, 1, 0}};
+    odb_vec_search how = {.size = sizeof how, .k = 2};
+    odb_vec_hits *hits;
+    float back[3];
+    uint32_t dim;
+
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("v1"), v[0], 3));
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("v2"), v[1], 3));
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("v3"), v[2], 3));
+    assert_ok(odb_vec_find(odb_now(f->db), v[0], 3, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 2);
+    assert_slice(odb_vec_hits_at(hits, 0).id, "v1");
+    assert_true(odb_vec_hits_at(hits, 0).distance < 1e-6f);
+    assert_slice(odb_vec_hits_at(hits, 1).id, "v2");
+    assert_true(fabsf(odb_vec_hits_at(hits, 1).distance - 0.141421f) < 1e-5f);
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_get(odb_now(f->db), odb_s("v2"), back, 3, &dim));
+    assert_int_equal(dim, 3);
+    assert_memory_equal(back, v[1], sizeof back);
+    assert_ok(odb_vec_delete(f->db, NULL, odb_s("v1")));
+    assert_status(odb_vec_get(odb_now(f->db), odb_s("v1"), back, 3, &dim), ODB_ABSENT);
+    assert_ok(odb_vec_find(odb_now(f->db), v[0], 3, &how, &hits));
+    assert_slice(odb_vec_hits_at(hits, 0).id, "v2");
+    odb_vec_hits_free(hits);
+}
+
+static void a_transaction_sees_its_own_vectors_and_nobody_else_does(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 50, 1), q[DIM] = {0};
+    odb_vec_search how = {.size = sizeof how, .k = 1};
+    odb_txn *t, *u;
+    odb_vec_hits *hits;
+
+    q[3] = 5;
+    assert_ok(odb_txn_begin(f->db, NULL, &t));
+    assert_ok(odb_vec_put(f->db, t, odb_s("a/00007"), q, DIM));
+    assert_ok(odb_vec_put(f->db, t, odb_s("mine"), q, DIM));
+    assert_ok(odb_vec_delete(f->db, t, odb_s("mine")));
+    assert_ok(odb_vec_put(f->db, t, odb_s("mine too"), q, DIM));
+    how.k = 2;
+    assert_ok(odb_vec_find(odb_in(t), q, DIM, &how, &hits));
+    assert_slice(odb_vec_hits_at(hits, 0).id, "a/00007");
+    assert_slice(odb_vec_hits_at(hits, 1).id, "mine too");
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_find(odb_in(t), x + 7 * DIM, DIM, &how, &hits)); /* the old one is masked */
+    assert_true(odb_vec_hits_at(hits, 0).distance > 0.01f);
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_find(odb_now(f->db), q, DIM, &how, &hits));
+    assert_true(odb_vec_hits_at(hits, 0).distance > 0.01f);
+    odb_vec_hits_free(hits);
+    /* Somebody else is faster. */
+    assert_ok(odb_txn_begin(f->db, NULL, &u));
+    assert_ok(odb_vec_put(f->db, u, odb_s("a/00007"), x, DIM));
+    assert_ok(odb_txn_commit(u, NULL));
+    odb_txn_free(u);
+    assert_status(odb_txn_commit(t, NULL), ODB_CONFLICT);
+    odb_txn_free(t);
+    how.k = 1;
+    assert_ok(odb_vec_find(odb_now(f->db), q, DIM, &how, &hits));
+    assert_true(odb_vec_hits_at(hits, 0).distance > 0.01f);
+    odb_vec_hits_free(hits);
+    free(x);
+}
+
+static void filters_ids_and_prefixes_restrict(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 300, 2), *y = put_many(f, "b", 20, 3);
+    odb_slice within[3] = {odb_s("a/00003"), odb_s("b/00004"), odb_s("nobody")};
+    odb_vec_search how = {.size = sizeof how, .k = 10, .prefix = odb_s("b/")};
+    odb_vec_search_stats stats;
+    odb_vec_hits *hits;
+
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_memory_equal(odb_vec_hits_at(hits, i).id.data, "b/", 2);
+    odb_vec_hits_free(hits);
+    how.prefix = odb_bytes(NULL, 0);
+    how.within = within;
+    how.within_count = 3;
+    how.stats = &stats;
+    assert_ok(odb_vec_find(odb_now(f->db), y + 4 * DIM, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 2);
+    assert_slice(odb_vec_hits_at(hits, 0).id, "b/00004");
+    assert_int_equal(stats.plan, ODB_VEC_PLAN_IDS);
+    odb_vec_hits_free(hits);
+    free(x);
+    free(y);
+}
+
+static void records_filter_vectors(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 200, 4);
+    odb_vec_search how = {.size = sizeof how, .k = 5};
+    odb_filter *filter;
+    odb_vec_hits *hits;
+    char room[32];
+
+    for (uint32_t i = 0; i < 200; i += 2) { /* every other one has a record */
+        odb_record_draft d = odb_record_make_bytes(name(room, "a", i), odb_s("text"));
+
+        d.importance = (float)i / 200;
+        assert_ok(odb_record_put(f->db, NULL, &d, 0));
+    }
+    assert_ok(odb_filter_parse(odb_s("importance >= 0.5"), &filter, NULL));
+    how.records = filter;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 5);
+    for (size_t i = 0; i < 5; i++) {
+        uint32_t n = number_in(odb_vec_hits_at(hits, i).id);
+
+        assert_true(n % 2 == 0 && n >= 100);
+    }
+    odb_vec_hits_free(hits);
+    odb_filter_free(filter);
+    free(x);
+}
+
+static void more_goes_on_and_like_leaves_itself_out(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 60, 5);
+    odb_vec_search how = {.size = sizeof how, .k = 7};
+    odb_vec_hits *hits, *all, *many[3];
+    size_t more;
+
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    how.k = 100;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &all));
+    assert_int_equal(odb_vec_hits_count(all), 60);
+    do
+        assert_ok(odb_vec_more(odb_now(f->db), hits, 9, &more));
+    while (more);
+    assert_int_equal(odb_vec_hits_count(hits), 60);
+    for (size_t i = 0; i < 60; i++)
+        assert_true(odb_slice_equal(odb_vec_hits_at(hits, i).id, odb_vec_hits_at(all, i).id));
+    odb_vec_hits_free(hits);
+    how.k = 5;
+    assert_ok(odb_vec_find_like(odb_now(f->db), odb_s("a/00000"), &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_true(odb_slice_equal(odb_vec_hits_at(hits, i).id, odb_vec_hits_at(all, i + 1).id));
+    odb_vec_hits_free(hits);
+    how.k = 60;
+    how.max_distance = odb_vec_hits_at(all, 20).distance;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 21);
+    odb_vec_hits_free(hits);
+    how.max_distance = ODB_VEC_ONLY_EQUAL;
+    assert_ok(odb_vec_find_many(odb_now(f->db), x, 3, DIM, &how, many));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(odb_vec_hits_count(many[i]), 1);
+        odb_vec_hits_free(many[i]);
+    }
+    odb_vec_hits_free(all);
+    free(x);
+}
+
+static void diverse_results_differ(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_search how = {.size = sizeof how, .k = 3};
+    float q[DIM] = {1}, v[DIM] = {1};
+    odb_vec_hits *hits;
+    char room[32];
+
+    for (uint32_t i = 0; i < 6; i++) { /* six alike, and two apart on either side */
+        v[0] = 1 + 0.001f * (float)i;
+        assert_ok(odb_vec_put(f->db, NULL, name(room, "same", i), v, DIM));
+    }
+    v[0] = 1;
+    v[1] = 0.5f;
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("left"), v, DIM));
+    v[1] = -0.5f;
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("right"), v, DIM));
+    how.diverse = true;
+    how.lambda = 0.4f;
+    assert_ok(odb_vec_find(odb_now(f->db), q, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 3);
+    assert_slice(odb_vec_hits_at(hits, 0).id, "same/00000");
+    assert_int_not_equal(odb_vec_hits_at(hits, 1).id.size, 10);
+    assert_int_not_equal(odb_vec_hits_at(hits, 2).id.size, 10);
+    odb_vec_hits_free(hits);
+}
+
+struct parity {
+    uint32_t per_mille;
+};
+
+static bool passes_in(void *arg, odb_slice id)
+{
+    const struct parity *p = arg;
+    uint32_t n = number_in(id);
+
+    return n * 2654435761u % 1000 < p->per_mille;
+}
+
+/* Whatever part passes, the ten nearest of those are found as surely as without a filter; and when there
+ * are fewer, that is what is said. */
+static void filters_cost_no_recall(void **state)
+{
+    static const uint32_t parts[] = {0, 1, 20, 60, 150, 300, 600, 900};
+    struct fixture *f = *state;
+    uint32_t walked = 0;
+    float *x;
+    char room[32];
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_I8, 1);
+    x = put_many(f, "a", 5000, 51);
+    assert_ok(odb_vec_wait(f->db));
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        struct parity p = {parts[i]};
+        odb_vec_search_stats stats;
+        odb_vec_search how = {.size = sizeof how, .k = 10, .filter = passes_in, .filter_arg = &p};
+        uint32_t hit = 0, all = 0, pass = 0;
+
+        for (uint32_t n = 0; n < 5000; n++)
+            pass += passes_in(&p, name(room, "a", n));
+        how.stats = &stats;
+        for (uint32_t q = 0; q < 60; q++) {
+            odb_vec_hits *found, *truth;
+            float query[DIM];
+
+            for (size_t d = 0; d < DIM; d++)
+                query[d] = x[q * 83 * DIM + d] + 0.2f * x[q * 57 * DIM + d];
+            how.exact = true;
+            assert_ok(odb_vec_find(odb_now(f->db), query, DIM, &how, &truth));
+            how.exact = false;
+            assert_ok(odb_vec_find(odb_now(f->db), query, DIM, &how, &found));
+            assert_int_equal(odb_vec_hits_count(found), pass < 10 ? pass : 10);
+            assert_true(!stats.is_cut && (stats.is_exact || pass >= 10));
+            walked += stats.plan == ODB_VEC_PLAN_GRAPH;
+            for (size_t a = 0; a < odb_vec_hits_count(truth); a++, all++)
+                for (size_t b = 0; b < odb_vec_hits_count(found); b++)
+                    hit +=
+                        odb_slice_equal(odb_vec_hits_at(truth, a).id, odb_vec_hits_at(found, b).id);
+            odb_vec_hits_free(found);
+            odb_vec_hits_free(truth);
+        }
+        assert_true(hit >= all * 97 / 100);
+    }
+    assert_true(walked >= 4 * 60); /* the middling ones */
+    free(x);
+}
+
+struct meddler {
+    struct fixture *f;
+    const float *x;
+    int calls;
+};
+
+/* Once the walk is under way, store the vector that is asked for and link it. */
+static bool meddle(void *arg, odb_slice id)
+{
+    struct meddler *m = arg;
+
+    (void)id;
+    if (++m->calls == 300) {
+        assert_ok(odb_vec_put(m->f->db, NULL, odb_s("late"), m->x, DIM));
+        assert_true(odb_vec_work(m->f->db));
+    }
+    return true;
+}
+
+/* A search at a snapshot does not see what is committed and linked while it walks. */
+static void a_search_under_way_sees_its_moment(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_search how = {.size = sizeof how, .k = 10, .ef = 100};
+    struct meddler m = {.f = f};
+    odb_vec_search_stats stats;
+    odb_snapshot *snapshot;
+    odb_vec_hits *hits;
+    float *x;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    x = put_many(f, "a", 3000, 41);
+    assert_ok(odb_vec_wait(f->db));
+    m.x = x + 5 * DIM;
+    how.filter = meddle;
+    how.filter_arg = &m;
+    how.stats = &stats;
+    assert_ok(odb_snapshot_new(f->db, &snapshot));
+    assert_ok(odb_vec_find(odb_asof(snapshot), m.x, DIM, &how, &hits));
+    assert_int_equal(stats.plan, ODB_VEC_PLAN_GRAPH);
+    assert_true(m.calls > 300);
+    assert_int_equal(odb_vec_hits_count(hits), 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_not_equal(odb_vec_hits_at(hits, i).id.size, 4);
+    odb_vec_hits_free(hits);
+    odb_snapshot_free(snapshot);
+    assert_ok(odb_vec_find(odb_now(f->db), m.x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 10);
+    assert_slice(odb_vec_hits_at(hits, 1).id, "late");
+    odb_vec_hits_free(hits);
+    free(x);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        T(the_nearest_come_first),
+        T(a_transaction_sees_its_own_vectors_and_nobody_else_does),
+        T(filters_ids_and_prefixes_restrict),
+        T(records_filter_vectors),
+        T(more_goes_on_and_like_leaves_itself_out),
+        T(diverse_results_differ),
+        T(filters_cost_no_recall),
+        T(a_search_under_way_sees_its_moment),
+    };
+
+    return RUN(tests, argc, argv);
+}
