@@ -62,6 +62,7 @@ struct world {
     uint64_t lsn;
     uint64_t snapshot[8];
     uint32_t snapshot_count;
+    unsigned refused; /* edits */
     struct version_of *model;
     uint32_t model_count;
     char path[64];
@@ -594,6 +595,47 @@ static void who_waits_for_a_flush_keeps_nobody_busy(void **state)
     world_close(&w);
 }
 
+/* The manifest's answer when it has dropped the family and lsm_drop is yet to come. */
+static odb_status refuse_edit(void *owner, const struct lsm_edit *edit, void (*apply)(void *),
+                              void *arg)
+{
+    struct world *w = owner;
+
+    (void)edit;
+    (void)apply;
+    (void)arg;
+    w->refused++;
+    return err_set(ODB_CANCELLED, "the family is gone");
+}
+
+static void is_told(void *owner, odb_status st)
+{
+    (void)owner;
+    assert_int_equal(st, ODB_CANCELLED);
+}
+
+/* What a dropped family has no use for is done once and not over and over, and whoever waits is told why. */
+static void work_for_a_dropped_family_is_not_tried_again(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, 0);
+    write_one(&w, "a", "1");
+    switch_memtable(&w);
+    w.env.log_edit = refuse_edit;
+    w.env.failed = is_told;
+    assert_int_equal(lsm_flush_wait(w.tree), ODB_CANCELLED);
+    assert_non_null(strstr(odb_error_text(), "dropped"));
+    assert_int_equal(w.refused, 1);
+    lsm_drop(w.tree);
+    assert_int_equal(lsm_resume(w.tree), ODB_CANCELLED);
+    assert_int_equal(lsm_compact(w.tree, odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL),
+                     ODB_CANCELLED);
+    assert_int_equal(w.refused, 1);
+    world_close(&w);
+}
+
 /* ---- want of memory ---- */
 
 static void has_failed_for_want_of_memory(void *owner, odb_status st)
@@ -810,6 +852,7 @@ int main(void)
         cmocka_unit_test(compacting_everything_leaves_only_what_lives),
         cmocka_unit_test(an_iterator_outlives_the_tables_it_walks),
         cmocka_unit_test(who_waits_for_a_flush_keeps_nobody_busy),
+        cmocka_unit_test(work_for_a_dropped_family_is_not_tried_again),
         cmocka_unit_test(a_view_that_has_gone_is_not_walked),
         cmocka_unit_test(P16_a_merge_without_memory_is_a_status_and_no_harm),
         cmocka_unit_test(P16_a_switch_without_memory_is_a_status),
