@@ -144,5 +144,7 @@ uint64_t sched_now(void);
  * only at sites at which something shared was touched. During every run new ones are noted; this
  * marks them is_shared and tells how many there were. */
 unsigned sched_learn(void);
+/* Begin anew: what others shared says nothing of the scene that comes now. */
+void sched_forget(void);
 
 #endif

@@ -141,8 +141,8 @@ static struct {
     size_t root_size;
 #endif
     struct object object[OBJECTS];
-    struct sched_site *known[SITES_MAX]; /* found to be shared since sched_learn() */
-    unsigned known_count;
+    struct sched_site *known[SITES_MAX]; /* found to be shared since sched_forget() */
+    unsigned known_count, learnt_count;  /* of these sched_learn() has marked the first ones */
     struct sched_choice choice;
 } S;
 
@@ -588,11 +588,21 @@ static void object_note(struct sched_site *site, const volatile void *at, bool i
 
 unsigned sched_learn(void)
 {
-    unsigned count = S.known_count;
+    unsigned count = S.known_count - S.learnt_count;
 
-    while (S.known_count > 0)
-        S.known[--S.known_count]->is_shared = true;
+    while (S.learnt_count < S.known_count)
+        S.known[S.learnt_count++]->is_shared = true;
     return count;
+}
+
+void sched_forget(void)
+{
+    while (S.known_count > 0) {
+        struct sched_site *s = S.known[--S.known_count];
+
+        s->is_known = s->is_shared = false;
+    }
+    S.learnt_count = 0;
 }
 
 /* ---- points ---- */

@@ -509,6 +509,7 @@ static bool learn_first(unsigned bound, struct found *io)
     uint64_t chance = 1;
     int runs = bound > 1 ? LEARN_RUNS * 20 : LEARN_RUNS;
 
+    sched_forget();
     memset(&run.dice, 0, sizeof run.dice);
     run.dice.is_small = true;
     run.dice.fault = run.scene->fault;

@@ -27,7 +27,8 @@ struct scene {
     const char *about;
     const char *atomics; /* files whose atomic operations are points, in blanks */
     const char *threads; /* what they do, to the scene's function */
-    const char *before;  /* and what is done before they start */
+    const char *before;  /* and what is done before they start; up to a bar by an earlier process */
+    const char *cold;    /* the family of what lies in tables; NULL: c */
     const char
         *small; /* instead of threads, atomics and before in its small version; NULL: the same */
     const char *small_atomics, *small_before;
@@ -36,12 +37,12 @@ struct scene {
     void (*crash)(void); /* copy the disk now. NULL: this scene has none */
     void (*passed)(void *arg, uint64_t ns);
     unsigned workers;     /* background threads of the database */
+    bool small_alone;     /* none in the small version: whoever waits for work does it */
     unsigned segment;     /* size of log segments; 0: a large one */
     uint32_t fault;       /* exhaust: which operation on the disk fails */
     unsigned fixed_bound; /* exhaust: preemptions in the fixed run */
     bool has_faults;      /* by chance: any */
     bool may_time_out;
-    bool reopens; /* `before` is done without merges, which are due when the threads begin */
 };
 
 struct explorer {

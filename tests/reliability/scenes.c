@@ -615,15 +615,31 @@ static void play_judge(struct os *disk, const struct known *known, const uint8_t
 static void play_open(unsigned workers, bool merges)
 {
     struct cf_set_options o = play_options(play.os, workers);
-    bool is_first;
 
     o.family.auto_compact = merges;
     must(cf_open(DB, &o, &play.s), "open");
     play_find(play.s, &play.a, &play.b);
-    /* Closing stops one family after the other, and what waits for the first lets merges of others end.
-     * But the first cannot be dropped. */
-    is_first = play.scene->reopens && !letter_of(play.scene->threads, 'd');
-    must(cf_find(play.s, is_first ? "default" : "c", &play.c), "find c");
+    must(cf_find(play.s, play.scene->cold ? play.scene->cold : "c", &play.c), "find c");
+}
+
+/* What stands before a bar is done by an earlier process without background threads: in an order of its own,
+ * nobody is stopped there, and the merges it makes due are left to the threads. */
+static void play_before(const char *before)
+{
+    unsigned workers = play.dice->is_small && play.scene->small_alone ? 0 : play.scene->workers;
+    const char *bar = strchr(before, '|');
+
+    if (bar) {
+        play_open(0, false);
+        for (; before < bar; before++)
+            step(BEFORE, *before);
+        must(cf_close(play.s), "close");
+        play.s = NULL;
+        before++;
+    }
+    play_open(workers, true);
+    for (; *before; before++)
+        step(BEFORE, *before);
 }
 
 static void play_run(const struct scene *scene, const struct dice *dice)
@@ -640,14 +656,7 @@ static void play_run(const struct scene *scene, const struct dice *dice)
     play.scene = scene;
     play.dice = dice;
     play.os = sim_new(dice->seed);
-    play_open(scene->reopens ? 0 : scene->workers, !scene->reopens);
-    for (const char *p = before ? before : ""; *p; p++)
-        step(BEFORE, *p);
-    if (scene->reopens) {
-        must(cf_close(play.s), "close");
-        play.s = NULL;
-        play_open(scene->workers, true);
-    }
+    play_before(before ? before : "");
     if (dice->fault) {
         play.fault = dice->fault;
         sim_set_fault(play.os, play_fault, NULL);
@@ -949,9 +958,21 @@ const struct scene scenes[] = {
      .before = "wfwf",
      .workers = 1,
      .atomics = " version.c tree.c epoch.h read.c ",
-     .small = "c|a",
-     .small_before = "waw",
+     .small = "c|wa|c",
+     .small_before = "wawaw",
+     .small_alone = true,
      .small_atomics = " epoch.h tree.c ",
+     .quiet = QUIET},
+    {.name = "ask",
+     .fixed_bound = 1,
+     .about = "a merge by hand asks for work while a memtable is switched and flushed",
+     PLAY,
+     .threads = "c|wf|z",
+     .before = "w",
+     .workers = 1,
+     .atomics = " tree.c work.c ",
+     .small = "c|a",
+     .small_atomics = " tree.c ",
      .quiet = QUIET},
     {.name = "drop",
      .fixed_bound = 1,
@@ -963,19 +984,18 @@ const struct scene scenes[] = {
      .atomics = " set.c version.c ",
      .small = "C|d",
      .small_atomics = "",
-     .small_before = "LL",
+     .small_before = "LL|",
      .quiet = QUIET},
     {.name = "gone",
      .fixed_bound = 1,
      .about = "a family is dropped while merges of it are due",
      PLAY,
      .threads = "d|wF",
-     .before = "LwD",
+     .before = "LwD|",
      .workers = 1,
-     .reopens = true,
      .atomics = " set.c work.c ",
      .small = "d",
-     .small_before = "LL",
+     .small_before = "LL|",
      .quiet = QUIET},
     {.name = "merge",
      .fixed_bound = 1,
@@ -986,7 +1006,7 @@ const struct scene scenes[] = {
      .workers = 1,
      .atomics = " version.c tree.c gaps.c ",
      .small = "C|I",
-     .small_before = "LL",
+     .small_before = "LL|",
      .small_atomics = "",
      .quiet = QUIET},
     {.name = "resume",
@@ -1008,7 +1028,8 @@ const struct scene scenes[] = {
      .before = "w",
      .workers = 1,
      .atomics = " snapshot.c commit.c read.c ",
-     .small = "s|w",
+     .small = "s|wa|s",
+     .small_alone = true,
      .small_atomics = " snapshot.c commit.c read.c ",
      .quiet = QUIET},
     {.name = "error",
@@ -1039,12 +1060,12 @@ const struct scene scenes[] = {
      .about = "the database is opened with merges due, and closed at once",
      PLAY,
      .threads = "w|C",
-     .before = "LwD",
+     .before = "LwD|",
+     .cold = "default", /* is stopped first, so its merges are met by the close */
      .workers = 1,
-     .reopens = true,
      .atomics = " exec.c work.c ",
      .small = "r",
-     .small_before = "LL",
+     .small_before = "LL|",
      .quiet = QUIET},
     {.name = "segments",
      .fixed_bound = 1,
