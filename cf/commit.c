@@ -308,7 +308,7 @@ ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end)
 /* ---- help ----
  *
  * What the commits of a while need together, and what would hold up the one that meets it: the next
- * segment of the log (a file made and synced), moving the ring to the segment (a write of a quarter of
+ * segment of the log (a file made and synced), moving the ring to the segment (a write of half of
  * it), the memtable's next block (two megabytes the kernel has to zero, and a hypervisor perhaps to find).
  * Whoever notices has a worker do it ahead of need. None of it must be done by then: without it, or when
  * the workers are busy, whoever comes to need it does it. */

@@ -117,7 +117,7 @@ static void exec_worker(void *arg)
         before = now;
         os_mutex_lock(&e->lock);
         e->low_running -= is_low;
-        if (is_low)
+        if (is_low && e->queue[EXEC_LOW].head)
             os_cond_signal(&e->wake); /* another low job may run now */
     }
     os_mutex_unlock(&e->lock);
@@ -148,8 +148,10 @@ void exec_submit(struct exec *e, struct exec_job *job)
     *q->tail = job;
     q->tail = &job->in_queue;
     grow(e, job->priority);
-    os_cond_signal(&e->wake);
     os_mutex_unlock(&e->lock);
+    /* Behind the lock, or the worker would wake only to wait for it, and we would be asked to wake it
+     * again. We are a worker ourselves or inside a call on the database: nobody frees this meanwhile. */
+    os_cond_signal(&e->wake);
 }
 
 void exec_nudge(struct exec *e)

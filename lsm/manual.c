@@ -109,21 +109,21 @@ odb_status lsm_compact(struct lsm_tree *t, odb_slice begin, odb_slice end,
 odb_status lsm_verify(struct lsm_tree *t,
                       bool (*progress)(void *arg, uint64_t done, uint64_t total), void *arg)
 {
-    struct lsm_view *v = tree_view_ref(t);
+    struct lsm_version *v = tree_version_ref(t);
     uint64_t done = 0, total = 0;
     odb_status st = ODB_OK;
 
     for (int i = 0; i < LSM_LEVELS; i++)
-        total += v->version->level[i].bytes;
+        total += v->level[i].bytes;
     for (int i = 0; i < LSM_LEVELS && st == ODB_OK; i++)
-        for (uint32_t k = 0; k < v->version->level[i].count && st == ODB_OK; k++) {
-            const struct lsm_file *f = v->version->level[i].files[k];
+        for (uint32_t k = 0; k < v->level[i].count && st == ODB_OK; k++) {
+            const struct lsm_file *f = v->level[i].files[k];
 
             st = sst_verify(t->env->tables, &f->meta);
             done += f->meta.size;
             if (st == ODB_OK && progress && !progress(arg, done, total))
                 st = err_set(ODB_CANCELLED, "verification stopped on request");
         }
-    view_unref(v);
+    version_unref(v);
     return st;
 }

@@ -142,6 +142,16 @@ struct lsm_view *tree_view_ref(struct lsm_tree *t)
     return v;
 }
 
+struct lsm_version *tree_version_ref(struct lsm_tree *t)
+{
+    struct epoch_guard g = epoch_enter(t->env->epoch);
+    struct lsm_version *v = lsm_view(t)->version; /* the view lets it go behind our epoch */
+
+    version_ref(v);
+    epoch_leave(g);
+    return v;
+}
+
 /* Make `v` the view readers see. */
 static void publish(struct lsm_tree *t, struct lsm_view *v)
 {

@@ -99,6 +99,8 @@ struct lsm_tree {
 /* ---- tree.c ---- */
 /* The published view with a reference of its own; NULL never. */
 struct lsm_view *tree_view_ref(struct lsm_tree *t);
+/* Its version alone, likewise: for those who work long, as a view keeps its memtables, too. */
+struct lsm_version *tree_version_ref(struct lsm_tree *t);
 /* A planned change: everything that can fail is done before the manifest is touched. */
 struct tree_change {
     struct lsm_tree *tree;

@@ -383,9 +383,9 @@ void tree_pick_view_release(struct pick_view *v)
     *v = (struct pick_view){0};
 }
 
-/* A merge that was picked: its inputs are marked busy and referenced through `view`. */
+/* A merge that was picked: its inputs are marked busy and referenced through `version`. */
 struct picked {
-    struct lsm_view *view;
+    struct lsm_version *version;
     struct lsm_file **file; /* upper, then lower */
     uint32_t upper_count;
     uint32_t lower_count;
@@ -403,15 +403,14 @@ static void mark_busy(struct picked *p, bool busy)
 static void picked_release(struct picked *p)
 {
     mem_free(p->file);
-    view_unref(p->view);
+    version_unref(p->version);
     *p = (struct picked){0};
 }
 
-/* Turn a pick into files and mark them. Under sched_lock; takes over the view's reference on ODB_OK. */
-static odb_status take_pick(struct lsm_view *view, const struct pick *k, struct picked *out)
+/* Turn a pick into files and mark them. Under sched_lock; takes over the reference on ODB_OK. */
+static odb_status take_pick(struct lsm_version *v, const struct pick *k, struct picked *out)
 {
-    const struct lsm_version *v = view->version;
-    struct picked p = {.view = view,
+    struct picked p = {.version = v,
                        .upper_count = k->upper_count,
                        .lower_count = k->lower_count,
                        .from = k->from,
@@ -473,7 +472,7 @@ static odb_status rewrite(struct lsm_tree *t, const struct picked *p,
                           struct lsm_edit_remove *remove)
 {
     struct tree_merge merge = {.tree = t,
-                               .version = p->view->version,
+                               .version = p->version,
                                .upper = p->file,
                                .upper_count = p->upper_count,
                                .lower = p->file + p->upper_count,
@@ -542,24 +541,24 @@ static odb_status run_picked(struct lsm_tree *t, struct picked *p)
 /* The next automatic merge; *found is false when there is none. Under sched_lock. */
 static odb_status pick_automatic(struct lsm_tree *t, struct picked *out, bool *found)
 {
-    struct lsm_view *view = tree_view_ref(t);
+    struct lsm_version *v = tree_version_ref(t);
     struct pick_view pv = {0};
     struct pick k = {0};
-    odb_status st = tree_pick_view(t, view->version, &pv);
+    odb_status st = tree_pick_view(t, v, &pv);
 
     *found = false;
     if (st == ODB_OK)
         st = pick_next(&pv, &k);
     if (st == ODB_OK && k.reason != PICK_NONE) {
-        st = take_pick(view, &k, out);
+        st = take_pick(v, &k, out);
         if (st == ODB_OK) {
             *found = true;
-            view = NULL;
+            v = NULL;
         }
     }
     pick_release(&k);
     tree_pick_view_release(&pv);
-    view_unref(view);
+    version_unref(v);
     return st;
 }
 
@@ -574,24 +573,24 @@ odb_status tree_merge_range(struct lsm_tree *t, uint32_t level, odb_slice begin,
     *found = false;
     os_mutex_lock(&t->sched_lock);
     while (st == ODB_OK && !*found) {
-        struct lsm_view *view = tree_view_ref(t);
+        struct lsm_version *v = tree_version_ref(t);
         struct pick_view pv = {0};
         struct pick k = {0};
         bool is_blocked = false;
 
         st = failure(t);
         if (st == ODB_OK)
-            st = tree_pick_view(t, view->version, &pv);
+            st = tree_pick_view(t, v, &pv);
         if (st == ODB_OK)
             st = pick_range(&pv, level, begin, end, &is_blocked, &k);
         if (st == ODB_OK && k.reason != PICK_NONE) {
-            st = take_pick(view, &k, &p);
+            st = take_pick(v, &k, &p);
             *found = st == ODB_OK;
         }
         pick_release(&k);
         tree_pick_view_release(&pv);
         if (!*found)
-            view_unref(view);
+            version_unref(v);
         if (st == ODB_OK && !*found && !is_blocked)
             break;
         if (st == ODB_OK && !*found)
@@ -619,8 +618,8 @@ odb_status tree_rewrite_deletes(struct lsm_tree *t, uint32_t level, odb_slice be
     if (!p.file)
         return err_set(ODB_NOMEM, "out of memory for a merge");
     os_mutex_lock(&t->sched_lock);
-    p.view = tree_view_ref(t); /* under the lock: what is not busy in it is still there */
-    l = &p.view->version->level[level];
+    p.version = tree_version_ref(t); /* under the lock: what is not busy in it is still there */
+    l = &p.version->level[level];
     st = failure(t);
     for (uint32_t i = 0; i < l->count && !*found && st == ODB_OK; i++) {
         struct lsm_file *f = l->files[i];

@@ -40,6 +40,7 @@
 #define WRITER_ROW_COST 4                   /* what a row takes in the columns of a block, about */
 #define WRITER_PACES    3                   /* packing as asked, twice and four times as loosely */
 #define WRITER_TRY      64                  /* blocks between two looks at what that loses */
+#define WRITER_HASHES   ((size_t)8192)      /* so many are kept in pages of their own: 64 KiB */
 #define WRITER_BEHIND   ((uint64_t)2 << 20) /* ask for write-back in stretches of this many bytes */
 
 struct sst_writer {
@@ -158,6 +159,16 @@ static void writer_remove_file(const struct sst_writer *w)
         err_restore(st, text);
 }
 
+/* Many are in pages of their own: megabytes that come and go with each table would stay behind in the
+ * heap of every worker that once wrote one. */
+static void writer_free_hashes(struct sst_writer *w)
+{
+    if (w->hash_cap < WRITER_HASHES)
+        mem_free(w->hashes);
+    else
+        mem_pages_free(w->hashes, w->hash_cap * sizeof *w->hashes);
+}
+
 void sst_writer_free(struct sst_writer *w)
 {
     if (!w)
@@ -173,7 +184,7 @@ void sst_writer_free(struct sst_writer *w)
     buf_release(&w->raw);
     buf_release(&w->sep);
     buf_release(&w->last);
-    mem_free(w->hashes);
+    writer_free_hashes(w);
     sst_meta_release(&w->meta);
     mem_free(w);
 }
@@ -304,16 +315,32 @@ static odb_status writer_begin_block(struct sst_writer *w, const struct entry *e
 
 /* ---- entries ---- */
 
+static odb_status writer_grow_hashes(struct sst_writer *w)
+{
+    size_t cap = w->hash_cap ? w->hash_cap * 2 : 64;
+    uint64_t *p = NULL;
+
+    if (cap < WRITER_HASHES)
+        p = mem_array(cap, sizeof *p);
+    else if (cap <= SIZE_MAX / sizeof *p)
+        p = mem_pages_reserve(cap * sizeof *p);
+    if (!p)
+        return err_set(ODB_NOMEM, "out of memory for the filter of %zu keys", w->hash_count);
+    if (w->hash_count)
+        memcpy(p, w->hashes, w->hash_count * sizeof *p);
+    writer_free_hashes(w);
+    w->hashes = p;
+    w->hash_cap = cap;
+    return ODB_OK;
+}
+
 static odb_status writer_keep_hash(struct sst_writer *w, uint64_t hash)
 {
-    if (w->hash_count == w->hash_cap) {
-        size_t cap = w->hash_cap ? w->hash_cap * 2 : 64;
-        uint64_t *p = cap > SIZE_MAX / sizeof *p ? NULL : mem_realloc(w->hashes, cap * sizeof *p);
+    if (ODB_UNLIKELY(w->hash_count == w->hash_cap)) {
+        odb_status st = writer_grow_hashes(w);
 
-        if (!p)
-            return err_set(ODB_NOMEM, "out of memory for the filter of %zu keys", w->hash_count);
-        w->hashes = p;
-        w->hash_cap = cap;
+        if (st != ODB_OK)
+            return st;
     }
     w->hashes[w->hash_count++] = hash;
     return ODB_OK;

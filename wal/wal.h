@@ -77,10 +77,10 @@ ODB_MUST_CHECK odb_status wal_append(struct wal *w, enum wal_type type, uint64_t
 /* Make `payload` bytes fit: drain, roll to the next segment, reserve space. Not under the commit
  * lock. The statuses of wal_append but ODB_AGAIN. */
 ODB_MUST_CHECK odb_status wal_make_room(struct wal *w, size_t payload);
-/* Whether a quarter of the ring has gathered: then whoever notices calls wal_drain, without the
- * commit lock. Two loads. */
+/* Whether half of the ring has gathered: then whoever notices calls wal_drain, without the commit lock.
+ * Two loads. */
 bool wal_drain_due(const struct wal *w);
-/* Whether it is half of the ring: then a drain is not to be left to another thread any more. */
+/* Whether it is three quarters: then a drain is not to be left to another thread any more. */
 bool wal_drain_presses(const struct wal *w);
 /* Move what is complete from the ring to the segment. Someone else doing it already is fine: returns
  * at once. A failure sticks (ODB_UNKNOWN), but for ODB_NOSPACE: the ring keeps the bytes, and a later

@@ -29,9 +29,7 @@ struct wal {
     void *owner;
     struct os_ring *ring; /* NULL: every record is written at once */
     size_t ring_size;
-    size_t
-        quarter; /* of the ring: gathered before a drain, and the largest record to go through it;
-                       0 without a ring */
+    size_t quarter; /* of the ring: larger records do not go through it; 0 without a ring */
 
     uint64_t
         unit; /* what a drain without haste moves a multiple of: a page, or 1 in a small ring */

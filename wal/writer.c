@@ -206,12 +206,12 @@ static uint64_t drain_waits(const struct wal *w)
 
 bool wal_drain_due(const struct wal *w)
 {
-    return drain_waits(w) >= w->ring_size / 4 && w->ring != NULL;
+    return drain_waits(w) >= w->ring_size / 2 && w->ring != NULL;
 }
 
 bool wal_drain_presses(const struct wal *w)
 {
-    return drain_waits(w) >= w->ring_size / 2;
+    return drain_waits(w) >= w->ring_size - w->ring_size / 4;
 }
 
 ODB_COLD odb_status wal_drain_locked(struct wal *w, uint64_t unit)

@@ -16,6 +16,7 @@
 
 #include "base/hash.h"
 #include "lsm/tree_priv.h"
+#include "memtable/memtable_priv.h"
 #include "tests/lib/test_alloc.h"
 
 /* ---- chance ---- */
@@ -844,6 +845,53 @@ static void a_view_that_has_gone_is_not_walked(void **state)
     world_close(&w);
 }
 
+static unsigned snapshots_asked;
+
+/* Asked when a merge is picked, then by the merge: there the memtable of that moment is written to and
+ * flushed before the merge goes on. */
+static odb_status list_and_flush(void *owner, uint64_t **out, uint32_t *count)
+{
+    struct world *w = owner;
+    struct memtable *active;
+    struct epoch_guard g;
+
+    if (++snapshots_asked != 2)
+        return list_snapshots(owner, out, count);
+    g = epoch_enter(&w->epoch);
+    active = lsm_active(w->tree);
+    memtable_ref(active);
+    epoch_leave(g);
+    write_one(w, "between", "x");
+    switch_memtable(w);
+    assert_int_equal(lsm_flush_wait(w->tree), ODB_OK);
+    for (int i = 0; i < 4; i++)
+        (void)epoch_collect(&w->epoch);
+    assert_int_equal(atomic_load(&active->refs), 1); /* ours */
+    memtable_unref(active);
+    return list_snapshots(owner, out, count);
+}
+
+static void a_merge_keeps_no_memtable(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        write_one(&w, "a", "first");
+        write_one(&w, "b", "second");
+        switch_memtable(&w);
+        assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    }
+    snapshots_asked = 0;
+    w.env.snapshots = list_and_flush;
+    assert_int_equal(lsm_compact(w.tree, everything, everything, NULL, NULL), ODB_OK);
+    assert_true(snapshots_asked > 2);
+    check_get(&w, "between", w.seq);
+    check_get(&w, "a", w.seq);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -854,6 +902,7 @@ int main(void)
         cmocka_unit_test(who_waits_for_a_flush_keeps_nobody_busy),
         cmocka_unit_test(work_for_a_dropped_family_is_not_tried_again),
         cmocka_unit_test(a_view_that_has_gone_is_not_walked),
+        cmocka_unit_test(a_merge_keeps_no_memtable),
         cmocka_unit_test(P16_a_merge_without_memory_is_a_status_and_no_harm),
         cmocka_unit_test(P16_a_switch_without_memory_is_a_status),
         cmocka_unit_test(P16_nor_is_one_between_levels),

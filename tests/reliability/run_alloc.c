@@ -223,6 +223,11 @@ void *mem_pages_alloc(size_t size)
     return take(size, 64, true);
 }
 
+void *mem_pages_reserve(size_t size)
+{
+    return mem_pages_alloc(size);
+}
+
 void mem_pages_free(void *p, size_t size)
 {
     (void)size;

@@ -39,7 +39,7 @@ static void an_append_costs_no_call(void **state)
     log_release_sim(&fx);
 }
 
-static void a_drain_is_due_at_a_quarter(void **state)
+static void a_drain_is_due_at_half(void **state)
 {
     struct log_fx fx;
 
@@ -47,10 +47,10 @@ static void a_drain_is_due_at_a_quarter(void **state)
     log_init_sim(&fx);
     assert_int_equal(log_open(&fx, 8192, 1 << 20), ODB_OK);
     while (!wal_drain_due(fx.wal)) {
-        assert_true(fx.last_end < 2048);
+        assert_true(fx.last_end < 4096);
         assert_int_equal(log_append(&fx), ODB_OK);
     }
-    assert_true(fx.last_end >= 2048);
+    assert_true(fx.last_end >= 4096);
     assert_int_equal(wal_drain(fx.wal), ODB_OK);
     assert_false(wal_drain_due(fx.wal));
     assert_int_equal(sim_op_kind_count(fx.os, SIM_WRITE), 2); /* header, drain */
@@ -767,7 +767,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_append_costs_no_call),
-        cmocka_unit_test(a_drain_is_due_at_a_quarter),
+        cmocka_unit_test(a_drain_is_due_at_half),
         cmocka_unit_test(a_full_ring_asks_for_room),
         cmocka_unit_test(every_payload_length_comes_back),
         cmocka_unit_test(without_a_ring_each_append_is_a_write),
