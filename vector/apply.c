@@ -661,9 +661,9 @@ void vec_after_write(struct vec_index *ix)
 }
 
 /* How much may be pending before writers help. While somebody searches it is less, since each search looks
- * through all that is, and beside a writer at full speed that is always as much as may be: 128 were an eighth
- * of what a search did (docs/vectors.md). The graph grows no slower for it, but commits wait sooner. Up to flat_max vectors each
- * search looks through all of them anyway: nothing is gained by haste. */
+ * through all that is, and beside a writer at full speed that is always as much as may be: 128 were a twelfth
+ * of what a search did (docs/vectors.md). The graph grows no slower for it, but commits wait sooner. Up to
+ * flat_max vectors each search looks through all of them anyway: nothing is gained by haste. */
 static size_t pending_limit(struct vec_index *ix)
 {
     uint64_t calm = atomic_fetch_add_explicit(&ix->calm, 1, memory_order_relaxed);
