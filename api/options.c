@@ -5,7 +5,7 @@
  *
  * With a memory budget B the parts are sized from it, for those who set nothing else:
  *
- *     write buffer   B/16, from 64 KiB to 128 MiB      (the budget of cf/ limits all of them together)
+ *     write buffer   B/16, from 64 KiB to 128 MiB      (cf/ holds those of all families to B/4)
  *     cache          B/2 less 7 MiB (at least B/4), which merges and the rest of the process need
  *     workers        two below 64 MiB, and merges are not split
  *     tables         half a write buffer, 256 KiB to 64 MiB; the first level holds four of them

@@ -10,6 +10,13 @@
 #define MADV_COLLAPSE 25 /* older headers do not know it */
 #endif
 #define HUGE_PAGE ((size_t)2 << 20)
+#ifdef MADV_HUGEPAGE
+#define PAGES_HUGE  MADV_HUGEPAGE
+#define PAGES_SMALL MADV_NOHUGEPAGE
+#else
+#define PAGES_HUGE  0
+#define PAGES_SMALL 0
+#endif
 
 void *mem_alloc(size_t size)
 {
@@ -60,37 +67,33 @@ static void *map_aligned(size_t size)
     return p;
 }
 
-static void *map_pages(size_t size)
+/* Advice is only that: where there are no huge pages, small ones do. */
+static void *map_pages(size_t size, int advice)
 {
     void *p;
 
-    if (size >= HUGE_PAGE)
-        return map_aligned(size);
-    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
-/* Advice is only that: where there are no huge pages, small ones do. */
-void *mem_pages_alloc(size_t size)
-{
-    void *p = map_pages(size);
-
+    if (size < HUGE_PAGE) {
+        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return p == MAP_FAILED ? NULL : p;
+    }
+    p = map_aligned(size);
 #ifdef MADV_HUGEPAGE
-    if (p && size >= HUGE_PAGE)
-        (void)madvise(p, size, MADV_HUGEPAGE);
+    if (p)
+        (void)madvise(p, size, advice);
+#else
+    (void)advice;
 #endif
     return p;
+}
+
+void *mem_pages_alloc(size_t size)
+{
+    return map_pages(size, PAGES_HUGE);
 }
 
 void *mem_pages_reserve(size_t size)
 {
-    void *p = map_pages(size);
-
-#ifdef MADV_NOHUGEPAGE
-    if (p && size >= HUGE_PAGE)
-        (void)madvise(p, size, MADV_NOHUGEPAGE);
-#endif
-    return p;
+    return map_pages(size, PAGES_SMALL);
 }
 
 void mem_pages_settle(void *p, size_t size)

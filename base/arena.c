@@ -3,6 +3,8 @@
 #include "base/alloc.h"
 
 #define ARENA_BLOCK_MIN ((size_t)64 << 10)
+/* Below, blocks come in small pages. A huge page is there in full at its first byte. */
+#define ARENA_HUGE_FROM (4 * ARENA_BLOCK_MAX)
 
 struct arena_block {
     struct arena_block *next;
@@ -106,7 +108,7 @@ static struct arena_block *add_block(struct arena *a, size_t size)
         a->ahead = b->next;
         set_ahead(a, arena_ahead(a) - size, true);
     } else {
-        b = mem_pages_alloc(size);
+        b = arena_footprint(a) < ARENA_HUGE_FROM ? mem_pages_reserve(size) : mem_pages_alloc(size);
     }
     if (!b)
         return NULL;

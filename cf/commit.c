@@ -65,7 +65,11 @@
 #define COMMIT_SPINS  200
 #define COMMIT_YIELDS 20
 #endif
-#define COMMIT_PATIENCE_NS UINT64_C(1000000) /* no_wait: a longer delay is worth telling */
+/* Of the budget, for memtables: merges, what the C library keeps of their memory, and the program take as
+ * much as that again. Three write buffers of the size options.c chooses are less. */
+#define COMMIT_MEMORY_SHARE 4
+#define COMMIT_MEMORY_WAITS 1000u /* times COMMIT_PATIENCE_NS that one commit waits for memory */
+#define COMMIT_PATIENCE_NS  UINT64_C(1000000) /* no_wait: a longer delay is worth telling */
 
 /* What a commit does to one family. */
 struct commit_part {
@@ -259,22 +263,26 @@ ODB_COLD odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full
     return st;
 }
 
-/* Now and then: is too much log kept, or too much memory used? Then put away the memtable that needs
- * the oldest log, or the largest one. The alarm moves on first, so that one commit does this and not
- * all. */
-ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end)
+/* Where background work has no threads, do some of it; else leave the processor to it for `ns`. */
+ODB_COLD static void commit_give_way(struct cf_set *s, uint64_t ns)
 {
-    uint64_t alarm = atomic_load_explicit(&s->alarm, memory_order_relaxed);
+    if (exec_has_threads(s->exec))
+        os_thread_sleep(ns);
+    else
+        (void)exec_run_one(s->exec);
+}
+
+/* Is too much log kept, or too much memory used? Then put away the memtable that needs the oldest log, or
+ * the largest one; again only where nothing is being flushed. Whether it was memory. */
+ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
+{
     uint64_t least = UINT64_MAX, used = 0;
     struct cf *oldest = NULL, *largest = NULL;
     size_t largest_bytes = 0;
-    struct epoch_guard g;
-    struct cf_table *t;
+    struct epoch_guard g = epoch_enter(&s->epoch);
+    struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
+    bool is_flushing = false;
 
-    if (end < alarm || !atomic_compare_exchange_strong(&s->alarm, &alarm, end + s->alarm_step))
-        return;
-    g = epoch_enter(&s->epoch);
-    t = atomic_load_explicit(&s->table, memory_order_acquire);
     for (uint32_t i = 0; i < t->count; i++) {
         struct cf *f = t->cf[i];
         struct lsm_stats now;
@@ -285,7 +293,9 @@ ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end)
         lsm_stats(f->tree, &now);
         used += now.memtable_bytes;
         if (now.memtables > 1) { /* its flush is on the way, or failed once and wants another try */
-            err_ignore(lsm_resume(f->tree));
+            if (!again)
+                err_ignore(lsm_resume(f->tree));
+            is_flushing = again;
             continue;
         }
         lsn = lsm_needed_lsn(f->tree);
@@ -301,8 +311,24 @@ ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end)
     epoch_leave(g);
     if (s->opt.log_limit && oldest && end - least > s->opt.log_limit)
         err_ignore(commit_switch(s, oldest, false, true)); /* should it be busy: next time */
-    if (s->opt.memory_budget && largest && used > s->opt.memory_budget / 2)
+    if (!s->opt.memory_budget || used <= s->opt.memory_budget / COMMIT_MEMORY_SHARE)
+        return false;
+    if (largest && !is_flushing)
         err_ignore(commit_switch(s, largest, false, true));
+    return true;
+}
+
+/* Now and then. The alarm moves on first, so that one commit does this and not all. Each tree has writers
+ * wait when its own buffers are full; those of all trees add up, so here the writer waits, a second at
+ * most, for flushes to catch up. */
+ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end, bool no_wait)
+{
+    uint64_t alarm = atomic_load_explicit(&s->alarm, memory_order_relaxed);
+
+    if (end < alarm || !atomic_compare_exchange_strong(&s->alarm, &alarm, end + s->alarm_step))
+        return;
+    for (unsigned i = 0; commit_relieve(s, end, i > 0) && !no_wait && i < COMMIT_MEMORY_WAITS; i++)
+        commit_give_way(s, COMMIT_PATIENCE_NS);
 }
 
 /* ---- help ----
@@ -374,7 +400,7 @@ static void commit_help(struct commit *c)
     if (ODB_UNLIKELY(wal_drain_due(s->wal)) || ODB_UNLIKELY(wal_prepare_due(s->wal)))
         commit_help_log(s);
     if (ODB_UNLIKELY(c->end_lsn >= atomic_load_explicit(&s->alarm, memory_order_relaxed)))
-        commit_attend(s, c->end_lsn);
+        commit_attend(s, c->end_lsn, c->no_wait);
 }
 
 /* ---- before the log ---- */
@@ -438,10 +464,7 @@ ODB_COLD static odb_status commit_pay(struct commit *c)
     if (c->no_wait && ns > COMMIT_PATIENCE_NS)
         return err_set(ODB_AGAIN, "flushing and merging are behind: this write would wait %llu us",
                        (unsigned long long)(ns / 1000));
-    if (exec_has_threads(c->s->exec))
-        os_thread_sleep(ns);
-    else
-        (void)exec_run_one(c->s->exec);
+    commit_give_way(c->s, ns);
     return ODB_OK;
 }
 

@@ -3,6 +3,7 @@
  * for each step of a life:
  *
  *     load and merge     read at random     die with a full log, by SIGKILL     recover
+ *     load all families in turn: what each holds that is not quite full adds up
  *
  * The test allocator is not linked: it would count, and take, memory of its own.
  */
@@ -25,6 +26,7 @@
 #endif
 
 #define VALUE_SIZE 100
+#define FAMILIES   7
 
 static char budget_dir[64];
 
@@ -55,21 +57,30 @@ static odb_db *open_within(uint64_t budget)
     return db;
 }
 
-static void put_many(odb_db *db, uint64_t count)
+/* Into the default family and the one after it, three to one; or into all `families` in turn. */
+static void put_many(odb_db *db, uint64_t count, uint64_t families)
 {
+    static const char *const name[FAMILIES] = {NULL,
+                                               ODB_FAMILY_RECORDS,
+                                               ODB_FAMILY_GRAPH_FORWARD,
+                                               ODB_FAMILY_GRAPH_BACKWARD,
+                                               ODB_FAMILY_VECTOR_DATA,
+                                               ODB_FAMILY_VECTOR_INDEX,
+                                               ODB_FAMILY_METADATA};
     uint8_t key[16], value[VALUE_SIZE];
     uint64_t state = 12345;
-    odb_cf *cf[2] = {NULL, NULL};
+    odb_cf *cf[FAMILIES] = {NULL};
 
-    if (odb_cf_open(db, "records", &cf[1]) != ODB_OK)
-        _exit(2);
+    for (uint64_t i = 1; i < families; i++)
+        if (odb_cf_open(db, name[i], &cf[i]) != ODB_OK)
+            _exit(2);
     for (uint64_t i = 0; i < count; i++) {
         uint64_t x = draw(&state);
 
         memset(value, (int)x, sizeof value);
         memcpy(value, &x, sizeof x);
-        if (odb_put(db, cf[i % 4 == 3], make_key(key, x % count), odb_bytes(value, sizeof value),
-                    NULL) != ODB_OK)
+        if (odb_put(db, cf[families > 2 ? i % families : i % 4 == 3], make_key(key, x % count),
+                    odb_bytes(value, sizeof value), NULL) != ODB_OK)
             _exit(3);
     }
 }
@@ -78,7 +89,7 @@ static void step_load(uint64_t budget, uint64_t count)
 {
     odb_db *db = open_within(budget);
 
-    put_many(db, count);
+    put_many(db, count, 2);
     if (odb_flush(db, NULL) != ODB_OK || odb_wait_idle(db) != ODB_OK || odb_close(db) != ODB_OK)
         _exit(4);
 }
@@ -103,7 +114,7 @@ static void step_read(uint64_t budget, uint64_t count)
 
 static void step_die(uint64_t budget, uint64_t count)
 {
-    put_many(open_within(budget), count);
+    put_many(open_within(budget), count, 2);
     (void)raise(SIGKILL);
 }
 
@@ -115,6 +126,15 @@ static void step_recover(uint64_t budget, uint64_t count)
     (void)count;
     if (odb_stats(db, NULL, &s) != ODB_OK || s.recovered_records == 0 || odb_close(db) != ODB_OK)
         _exit(6);
+}
+
+static void step_spread(uint64_t budget, uint64_t count)
+{
+    odb_db *db = open_within(budget);
+
+    put_many(db, count, FAMILIES);
+    if (odb_close(db) != ODB_OK)
+        _exit(7);
 }
 
 /* Run a step in a process of its own; the most memory it took, in bytes. */
@@ -144,7 +164,9 @@ static void a_process_stays_within_its_budget_and_a_tenth(void **state)
         const char *name;
         void (*run)(uint64_t budget, uint64_t count);
     } step[] = {
-        {"load", step_load}, {"read", step_read}, {"die", step_die}, {"recover", step_recover}};
+        {"load", step_load},       {"read", step_read},     {"die", step_die},
+        {"recover", step_recover}, {"spread", step_spread},
+    };
     const char *more = getenv("ODB_TEST_OPS");
     uint64_t count = more ? strtoull(more, NULL, 10) : IS_SANITIZED ? 20000 : 150000;
 
