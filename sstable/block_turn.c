@@ -4,13 +4,14 @@
  *    turned    01 01 01 ... | 23 23 23 ... | 45 45 45 ... | 67 68 6a ...
  *
  * Every column whose cells are wider than a byte, and the prefix array, 128 rows at a time, each in its own
- * place. Bytes that hardly vary then lie together and take next to nothing, where each cell was a literal and a
- * match of its own: there are fewer of both to look for and to unpack.
+ * place. Bytes that hardly vary then lie together and take next to nothing, where each cell was a literal
+ * and a match of its own: there are fewer of both to look for and to unpack.
  *
  *    slots     ff 02 ff 00 01 ff ff ff       the rows 0, 1 and 2 are in slots 3, 4 and 1
  *    turned    03 04 01 ff ff ff ff ff
  *
- * The hash table, where it has at most 128 slots and there are no more rows: a byte a row instead of one a slot.
+ * The hash table, where it has at most 128 slots and there are no more rows: a byte a row instead of one a
+ * slot.
  *
  * 1. A block that block_builder_finish has made is the same again after both ways.
  * 2. Nothing is read or written outside the block, whatever it holds.
@@ -56,12 +57,14 @@ static void turn_slots(uint8_t *p, size_t slots)
 
 bool block_turn(uint8_t *p, size_t len, bool is_back)
 {
-    uint64_t left = len - BLOCK_HEADER; /* behind `at` */
-    uint8_t *at = p + BLOCK_HEADER;
     uint32_t count, slots;
+    uint64_t left; /* behind `at` */
+    uint8_t *at;
 
     if (len < BLOCK_HEADER)
         return false;
+    left = len - BLOCK_HEADER;
+    at = p + BLOCK_HEADER;
     count = get_u32(p + BLOCK_AT_COUNT);
     for (unsigned i = 0; i < 6; i++) { /* in the order in which they lie */
         uint32_t n = i == 4 ? block_groups(count) : count;

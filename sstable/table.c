@@ -378,7 +378,8 @@ static odb_status table_scan_fill(struct sst_table *t, struct table_scan *s, uin
 
         if (s->asked < end || s->asked > until)
             s->asked = end;
-        os_read_ahead(t->file, s->asked, (size_t)(until - s->asked));
+        if (until > s->asked)
+            os_read_ahead(t->file, s->asked, (size_t)(until - s->asked));
         s->asked = until;
     } else if (is_backward && begin > SST_HEADER_LEN + window)
         os_read_ahead(t->file, begin - window, window);

@@ -273,12 +273,14 @@ static odb_status writer_end_block(struct sst_writer *w)
     enum codec codec = w->opt.codec;
     uint64_t frame_len, check;
     odb_status st = buf_assign(&w->last, last.data, last.size);
+    bool is_turned;
 
     if (st == ODB_OK)
         st = block_builder_finish(w->block, &w->raw);
     if (st == ODB_OK && codec == CODEC_LZ4) {
         codec = CODEC_LZ4_BLOCK;
-        (void)block_turn(w->raw.p, w->raw.len, false);
+        is_turned = block_turn(w->raw.p, w->raw.len, false);
+        assert(is_turned); /* a block of our own making */
         if (w->opt.lz4_slack && w->props.blocks % WRITER_TRY == 1)
             st = writer_choose_pace(w);
     }
