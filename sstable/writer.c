@@ -281,6 +281,7 @@ static odb_status writer_end_block(struct sst_writer *w)
         codec = CODEC_LZ4_BLOCK;
         is_turned = block_turn(w->raw.p, w->raw.len, false);
         assert(is_turned); /* a block of our own making */
+        (void)is_turned;
         if (w->opt.lz4_slack && w->props.blocks % WRITER_TRY == 1)
             st = writer_choose_pace(w);
     }
