@@ -46,6 +46,7 @@ struct sched_site {
     uint8_t kind;
     bool is_shared; /* offered in runs with only_shared: see there */
     bool is_on;     /* atomics: the test named its file; valid for `selection` */
+    bool is_quiet;  /* the same, of quiet files */
     bool is_known;  /* in the list of those that were found to be shared */
     uint32_t selection;
 };

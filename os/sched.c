@@ -130,9 +130,10 @@ static struct {
     ucontext_t root;
     uint64_t run_no;
     uint64_t now, stalls;
-    unsigned alive; /* threads that have not ended */
+    unsigned alive;  /* threads that have not ended */
+    unsigned fibers; /* the first so many were ever used in this run */
     uint32_t selection;
-    char atomics[256];
+    char atomics[256], quiet[256]; /* files */
     void (*main_fn)(void *arg);
     void *main_arg;
 #ifdef SCHED_ASAN
@@ -361,18 +362,23 @@ static bool site_is_in(const struct sched_site *site, const char *list)
     return strstr(list, name) != NULL;
 }
 
+/* Look once for each selection whether the test names this file. */
 static bool site_is_named(struct sched_site *site)
 {
     site->selection = S.selection;
     site->is_on = site_is_in(site, S.atomics);
+    site->is_quiet = site_is_in(site, S.quiet);
     return site->is_on;
 }
 
 /* Whether to ask at all (4). */
-static bool site_is_offered(const struct sched_site *site)
+static bool site_is_offered(struct sched_site *site)
 {
-    return !S.how.only_shared ||
-           (site->is_shared && !(S.how.quiet && site_is_in(site, S.how.quiet)));
+    if (!S.how.only_shared)
+        return true;
+    if (site->selection != S.selection)
+        (void)site_is_named(site);
+    return site->is_shared && !site->is_quiet;
 }
 
 /* ---- who goes on ---- */
@@ -436,7 +442,7 @@ static struct os_thread *timer_next(void)
 {
     struct os_thread *first = NULL;
 
-    for (unsigned i = 0; i < SCHED_THREADS_MAX; i++) {
+    for (unsigned i = 0; i < S.fibers; i++) {
         struct os_thread *t = &S.fiber[i];
 
         if ((t->state == FIBER_WAITS || t->state == FIBER_SLEEPS) && t->is_timed &&
@@ -472,8 +478,8 @@ static void options_collect(struct sched_choice *c, unsigned mode)
         option_add(c, cur, SCHED_GO, 0);
     for (int yielded = 0; yielded < 2;
          yielded++) /* those who only look whether something happened: last */
-        for (unsigned i = 1; i < SCHED_THREADS_MAX + (mode == BLOCKED); i++) {
-            const struct os_thread *t = &S.fiber[(cur->no + i) % SCHED_THREADS_MAX];
+        for (unsigned i = 1; i < S.fibers + (mode == BLOCKED); i++) {
+            const struct os_thread *t = &S.fiber[(cur->no + i) % S.fibers];
 
             if (t->has_yielded == (yielded == 1) && fiber_may_go(t))
                 option_add(c, t, SCHED_GO, mode == BLOCKED || c->count == 0 ? 0 : 1);
@@ -482,14 +488,14 @@ static void options_collect(struct sched_choice *c, unsigned mode)
         return;
     if (mode == YIELDS)
         option_add(c, cur, SCHED_GO, 1);
-    for (unsigned i = 0; i < SCHED_THREADS_MAX; i++) {
+    for (unsigned i = 0; i < S.fibers; i++) {
         const struct os_thread *t = &S.fiber[i];
 
         if (t->state == FIBER_SLEEPS ||
             (t->state == FIBER_WAITS && t->is_timed && S.how.may_time_out))
             option_add(c, t, SCHED_TIMER, 1);
     }
-    for (unsigned i = 0; S.how.may_wake && i < SCHED_THREADS_MAX; i++)
+    for (unsigned i = 0; S.how.may_wake && i < S.fibers; i++)
         if (S.fiber[i].state == FIBER_WAITS)
             option_add(c, &S.fiber[i], SCHED_WAKE, 1);
 }
@@ -512,7 +518,7 @@ static void sched_decide(unsigned mode)
         }
         S.stalls = 0;
         if (c->count > 1) {
-            if (mode == MAY_STAY && !site_is_offered(S.cur->site))
+            if (mode == MAY_STAY && !site_is_offered((struct sched_site *)(uintptr_t)S.cur->site))
                 S.result->choices++; /* it has a number all the same (4) */
             else
                 o = option_choose(c);
@@ -704,14 +710,18 @@ void sched_run(void (*main_fn)(void *arg), void *arg, const struct sched_how *ho
         S.how.steps_max = STEPS_DEFAULT;
     if (!S.how.atomics)
         S.how.atomics = "";
-    if (S.selection == 0 || strcmp(S.how.atomics, S.atomics) != 0) {
+    if (!S.how.quiet)
+        S.how.quiet = "";
+    if (S.selection == 0 || strcmp(S.how.atomics, S.atomics) != 0 ||
+        strcmp(S.how.quiet, S.quiet) != 0) {
         (void)snprintf(S.atomics, sizeof S.atomics, "%s", S.how.atomics);
+        (void)snprintf(S.quiet, sizeof S.quiet, "%s", S.how.quiet);
         S.selection++;
     }
     S.result = out;
     S.holds = 0;
     S.now = S.stalls = 0;
-    S.alive = 1;
+    S.alive = S.fibers = 1;
     S.run_no++;
     for (unsigned i = 1; i < SCHED_THREADS_MAX; i++)
         S.fiber[i].state = FIBER_FREE;
@@ -964,6 +974,8 @@ odb_status os_thread_start(const char *name, void (*run)(void *arg), void *arg,
     S.fiber[i].arg = arg;
     (void)snprintf(S.fiber[i].name, sizeof S.fiber[i].name, "%s", name);
     S.alive++;
+    if (S.fibers <= i)
+        S.fibers = i + 1;
     *out = &S.fiber[i];
     return ODB_OK;
 }
