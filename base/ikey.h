@@ -11,6 +11,13 @@
 #include "base/prof.h"
 
 #define SEQ_MAX ((UINT64_C(1) << 56) - 1)
+#define LSN_MAX (UINT64_C(1) << 62) /* no log becomes that long */
+
+/* Whether a log record can begin or end there. */
+static inline bool lsn_is_possible(uint64_t lsn)
+{
+    return lsn % 8 == 0 && lsn <= LSN_MAX;
+}
 
 /* As stored in log and tables. 3 to 15 are reserved: merge operand, range tombstone, separated
  * value, expiring value. A reader refuses a kind it does not know. */

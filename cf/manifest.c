@@ -494,7 +494,8 @@ static void counters_decode(struct dec *d, struct manifest_counters *c)
     c->log_lsn = dec_varint(d);
     c->log_durable = dec_varint(d);
     if (flags & ~(uint64_t)MANIFEST_LOG_OPEN || c->next_file_no == 0 ||
-        c->next_file_no > UINT64_MAX / 2 || c->log_no >= c->next_file_no || c->log_lsn % 8 != 0 ||
+        c->next_file_no > UINT64_MAX / 2 || c->log_no >= c->next_file_no ||
+        !lsn_is_possible(c->log_lsn) || !lsn_is_possible(c->log_durable) ||
         c->next_seq > SEQ_MAX + 1)
         d->bad = true;
 }

@@ -495,9 +495,6 @@ static odb_status recover_replay(struct recovery *r)
         st = replay_link(r, &r->replay.family[i].load);
     if (st != ODB_OK)
         return st;
-    if (r->counters.is_log_open && res.first_no != r->counters.log_no)
-        return recover_bad_file(FILE_LOG, r->counters.log_no,
-                                "the manifest needs this piece of the log, and it was never begun");
     if (res.end_lsn < r->counters.log_durable || (res.end_lsn < high && low < high)) /* (5) */
         return recover_bad_file(FILE_LOG, logs->no[logs->count - 1],
                                 "the log ends before what was durable");

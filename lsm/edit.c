@@ -159,7 +159,7 @@ odb_status lsm_edit_decode(odb_slice bytes, struct lsm_edit *out, bool *is_malfo
     e.has_flushed = flags & EDIT_HAS_FLUSHED;
     if (e.has_flushed)
         e.flushed_lsn = dec_varint(&d);
-    if (flags & ~(uint64_t)EDIT_HAS_FLUSHED)
+    if (flags & ~(uint64_t)EDIT_HAS_FLUSHED || !lsn_is_possible(e.flushed_lsn))
         d.bad = true;
     if (!d.bad)
         st = decode_adds(&d, &e);

@@ -570,8 +570,6 @@ static odb_status replay_all(struct replay *r)
         st = replay_joins(r, i, &joins);
         if (st != ODB_OK)
             break;
-        if (!r->has_begun)
-            r->result.first_no = seg->file_no;
         if (!r->has_begun || CANARY(12))
             r->pos = seg->head.first_lsn;
         r->has_begun = true;
@@ -581,6 +579,21 @@ static odb_status replay_all(struct replay *r)
             st = replay_discard(r, seg);
     }
     return st;
+}
+
+/* The first segment begins at `lsn`, whether its link is there to say so or not: who knows it took it from
+ * the wal that wrote the link, and a segment is given a link once. */
+static odb_status replay_first(struct replay_segment *seg, uint64_t lsn)
+{
+    char name[WAL_NAME_MAX];
+
+    if (seg->is_begun && seg->head.first_lsn != lsn) {
+        wal_segment_name(name, seg->file_no);
+        return err_corrupt(name, WAL_LINK_AT, "log segment begins elsewhere than is known of it");
+    }
+    seg->head.first_lsn = lsn;
+    seg->is_begun = true;
+    return ODB_OK;
 }
 
 /* The ring as a plain file. Any other size than a ring has: one that was never finished. */
@@ -624,10 +637,8 @@ odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id, const u
         if (st == ODB_OK)
             st = replay_read_header(&r, db_id, &r.segment[i]);
     }
-    if (st == ODB_OK && count > 0 && !r.segment[0].is_begun && first_lsn != WAL_LSN_UNKNOWN) {
-        r.segment[0].head.first_lsn = first_lsn;
-        r.segment[0].is_begun = true;
-    }
+    if (st == ODB_OK && count > 0 && first_lsn != WAL_LSN_UNKNOWN)
+        st = replay_first(&r.segment[0], first_lsn);
     if (st == ODB_OK && count > 0)
         st = replay_open_ring(&r);
     if (st == ODB_OK)

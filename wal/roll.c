@@ -13,9 +13,9 @@
  *    process takes neither. It is not synced: who leaves a segment waits for no disk. A sync of records
  *    behind it syncs the same file; and until then a power cut may keep records and lose the link, or
  *    links of several segments, which replay sees to (replay.c, 8).
- * 3. The first block names the segment before, the link its end and its last check. A segment gets its successor
- *    only when drained to its end, and takes no record afterwards: the appender has sealed it, and
- *    the seal is broken by the roll alone.
+ * 3. The first block names the segment before, the link its end and its last check. A segment gets its
+ *    successor only when drained to its end, and takes no record afterwards: the appender has sealed it,
+ *    and the seal is broken by the roll alone.
  * 4. Failing to make or begin the next segment leaves the present one sealed: the next wal_make_room
  *    tries again, with another number. A link that could not be removed starts a segment without
  *    records, which replay passes over.

@@ -82,7 +82,7 @@ static const char *wal_header_fault(const struct wal_header *h, uint64_t db_id, 
 
 static const char *wal_link_fault(const struct wal_header *h)
 {
-    if (h->first_lsn % 8 != 0)
+    if (!lsn_is_possible(h->first_lsn) || !lsn_is_possible(h->durable))
         return "log segment starts at an impossible position";
     if (h->next_seq > SEQ_MAX + 1)
         return "log segment begins behind the last sequence number";

@@ -144,8 +144,7 @@ struct wal_record {
 #define WAL_LSN_UNKNOWN UINT64_MAX
 
 struct wal_replay_result {
-    uint64_t first_no; /* the first segment that was begun; 0: none */
-    uint64_t end_lsn;  /* behind the last record; the next segment begins here */
+    uint64_t end_lsn; /* behind the last record; the next segment begins here */
     uint64_t
         seq_floor;    /* the greatest first sequence number handed out; where a tail was discarded,
                            at least the greatest number used in it (C17) */
@@ -158,9 +157,9 @@ struct wal_replay_result {
  * `each` for every record with lsn >= `from`, in order. Changes no file. A torn tail ends the log;
  * damage before the last provably durable point, a missing segment or a read error is ODB_CORRUPT or
  * ODB_IO (P9). Segments that were made but never begun are passed over. `first_lsn` is where the first
- * one begins, should a power cut have taken what it says of itself; WAL_LSN_UNKNOWN where that cannot
- * be or nobody knows. `each` may stop the replay with a status of its own. `out` is written on ODB_OK only. Without
- * segments end_lsn is `from`. */
+ * one begins, should a power cut have taken what it says of itself (else it is damage to say otherwise);
+ * WAL_LSN_UNKNOWN where that cannot be or nobody knows. `each` may stop the replay with a status of its
+ * own. `out` is written on ODB_OK only. Without segments end_lsn is `from`. */
 ODB_MUST_CHECK odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id,
                                      const uint64_t *file_no, size_t count, uint64_t first_lsn,
                                      uint64_t from,

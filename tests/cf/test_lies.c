@@ -10,6 +10,12 @@ enum manifest_lie {
     LIE_DROP,
     LIE_EDIT,
     LIE_FLUSHED_BACK,
+    LIE_FLUSHED_ODD,
+    LIE_FLUSHED_FAR,
+    LIE_LOG_ODD,
+    LIE_LOG_FAR,
+    LIE_DURABLE_ODD,
+    LIE_DURABLE_FAR,
     LIE_SHARED_TABLE,
     LIE_MISSING_TABLE,
     LIE_REMOVED_TABLE,
@@ -61,6 +67,10 @@ static void lie_with(enum manifest_lie lie, uint64_t next_no, struct manifest_gr
     char name[CF_NAME_MAX + 1];
 
     memset(name, 'n', sizeof name);
+    if (lie == LIE_LOG_ODD || lie == LIE_LOG_FAR)
+        c.log_lsn = lie == LIE_LOG_ODD ? 804 : LSN_MAX + 8;
+    if (lie == LIE_DURABLE_ODD || lie == LIE_DURABLE_FAR)
+        c.log_durable = lie == LIE_DURABLE_ODD ? 804 : LSN_MAX + 8;
     if (lie != LIE_NO_COUNTERS)
         assert_int_equal(manifest_add_counters(g, &c), ODB_OK);
     if (lie == LIE_NO_FAMILY)
@@ -74,6 +84,8 @@ static void lie_with(enum manifest_lie lie, uint64_t next_no, struct manifest_gr
     case LIE_DROP: assert_int_equal(manifest_add_drop(g, 9), ODB_OK); break;
     case LIE_EDIT: lie_flushed(g, 9, 800); break;
     case LIE_FLUSHED_BACK: lie_flushed(g, 1, 792); break;
+    case LIE_FLUSHED_ODD: lie_flushed(g, 1, 804); break;
+    case LIE_FLUSHED_FAR: lie_flushed(g, 1, LSN_MAX + 8); break;
     case LIE_SHARED_TABLE:
         lie_table(g, 0, 0, LIE_TABLE, "a", "b");
         lie_table(g, 1, 0, LIE_TABLE, "a", "b");
@@ -130,6 +142,12 @@ static void a_manifest_that_contradicts_itself_is_refused_and_changes_nothing(vo
         [LIE_DROP] = "drops a column family that is not there",
         [LIE_EDIT] = "changes a column family that is not there",
         [LIE_FLUSHED_BACK] = "needs log again",
+        [LIE_FLUSHED_ODD] = "makes no sense",
+        [LIE_FLUSHED_FAR] = "makes no sense",
+        [LIE_LOG_ODD] = "makes no sense",
+        [LIE_LOG_FAR] = "makes no sense",
+        [LIE_DURABLE_ODD] = "makes no sense",
+        [LIE_DURABLE_FAR] = "makes no sense",
         [LIE_SHARED_TABLE] = "claim the same table",
         [LIE_MISSING_TABLE] = "it is missing",
         [LIE_REMOVED_TABLE] = "which is not there",

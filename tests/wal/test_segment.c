@@ -87,6 +87,7 @@ static void a_lie_under_a_good_checksum_is_refused(void **state)
         {24, LOG_DB + 1},   {32, 13},      {48, 0},       {48, 12},
         {48, 99},           {4096, 65537}, {4096, 65544}, {4104, SEQ_MAX + 2},
         {4104, UINT64_MAX}, {4112, 0},     {4112, 8},     {4128, 65544},
+        {4128, 12},
     };
     struct wal_header h = sample_header();
     uint8_t block[WAL_SEGMENT_HEADER];
