@@ -34,7 +34,7 @@
 #define K          10
 #define M          16
 #define EF_BUILD   200
-#define ROUNDS     5
+#define ROUNDS     7
 #define ROUNDS_MAX 100
 
 static const uint32_t efs[BENCH_VECTOR_POINTS] = {20, 40, 80, 120, 160, 240, 320};
