@@ -84,6 +84,7 @@ bool run_alloc_is_watching(void)
 }
 
 static uint8_t *room;
+static uint8_t garbage[SPOIL_MAX];  /* full of it, to compare with */
 static size_t used, clean_to, peak; /* bytes from clean_to on have never been touched: zeros */
 
 void run_alloc_reset(void)
@@ -94,6 +95,7 @@ void run_alloc_reset(void)
         peak = used;
     used = 0;
     alive = 0;
+    memset(garbage, GARBAGE, sizeof garbage);
 }
 
 static void *take(size_t size, size_t align, bool zero)
@@ -167,10 +169,9 @@ bool run_alloc_is_spoiled(void)
 
     for (size_t at = 0; at < used; at += 16 + (size_t)head[0]) {
         memcpy(head, room + at, 16);
-        if (head[1] == MAGIC_DEAD)
-            for (size_t i = 0; i < head[0] && i < SPOIL_MAX; i++)
-                if (room[at + 16 + i] != GARBAGE)
-                    return true;
+        if (head[1] == MAGIC_DEAD &&
+            memcmp(room + at + 16, garbage, head[0] < SPOIL_MAX ? (size_t)head[0] : SPOIL_MAX) != 0)
+            return true;
     }
     return false;
 }
