@@ -265,6 +265,36 @@ static void use_after_free_is_told(void **state)
     assert_non_null(strstr(f.why, "memory that was freed"));
 }
 
+static void spoil_it(void *arg)
+{
+    (void)arg;
+    os_mutex_lock(&pit.lock[1]);
+    os_mutex_unlock(&pit.lock[1]);
+    ((volatile uint8_t *)(uintptr_t)pit.shared)[63] =
+        1; /* no point: nobody looks when it happens */
+}
+
+static void play_spoil(const struct scene *s, const struct dice *d)
+{
+    (void)s;
+    (void)d;
+    pit_init();
+    pit.shared = mem_zalloc(1, 64);
+    pit_run(spoil_it, free_it);
+}
+
+static void a_plain_write_after_free_is_told_at_the_end(void **state)
+{
+    struct found f;
+
+    (void)state;
+    if (!run_alloc_is_watching())
+        skip();
+    f = exhaust(play_spoil, 1, false);
+    assert_true(f.has_failed);
+    assert_non_null(strstr(f.why, "changed after it was freed"));
+}
+
 /* ---- spinning and time ---- */
 
 static void spin(void *arg)
@@ -300,6 +330,44 @@ static void a_spinning_thread_lets_others_go_on_and_time_pass(void **state)
     assert_int_equal(f.exhausted, 1);
 }
 
+/* ---- what is learned ---- */
+
+static void touch_some(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 2; i++)
+        atomic_fetch_add(&pit.word[pit.is_set ? sched_self() % 2 : 0], 1);
+}
+
+static void play_together(const struct scene *s, const struct dice *d)
+{
+    (void)s;
+    (void)d;
+    pit_init();
+    pit_run(touch_some, touch_some);
+}
+
+static void play_apart(const struct scene *s, const struct dice *d)
+{
+    (void)s;
+    (void)d;
+    pit_init();
+    pit.is_set = true;
+    pit_run(touch_some, touch_some);
+}
+
+static void what_one_scene_shares_is_not_offered_in_another(void **state)
+{
+    struct found f = exhaust(play_together, 1, false);
+
+    (void)state;
+    assert_int_equal(f.by_bound[1], 4);
+    f = exhaust(play_apart, 1, false);
+    assert_int_equal(f.exhausted, 1);
+    assert_int_equal(f.by_bound[0], 2);
+    assert_int_equal(f.by_bound[1], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +378,8 @@ int main(void)
         cmocka_unit_test(a_limit_that_hides_a_lost_signal_is_told_unless_allowed),
         cmocka_unit_test(whoever_looks_before_it_waits_is_fine),
         cmocka_unit_test(use_after_free_is_told),
+        cmocka_unit_test(a_plain_write_after_free_is_told_at_the_end),
+        cmocka_unit_test(what_one_scene_shares_is_not_offered_in_another),
         cmocka_unit_test(a_spinning_thread_lets_others_go_on_and_time_pass),
     };
 
