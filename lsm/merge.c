@@ -324,7 +324,7 @@ static uint32_t parts_wanted(const struct tree_merge *m)
     return want ? want : 1;
 }
 
-static void remove_tables(struct lsm_tree *t, const struct compact_result *r)
+void tree_remove_outputs(struct lsm_tree *t, const struct compact_result *r)
 {
     char name[SST_NAME_MAX];
 
@@ -357,7 +357,7 @@ static odb_status join_parts(struct lsm_tree *t, struct split_run *r, struct com
         struct compact_result *p = &r->part[i].result;
 
         if (st != ODB_OK) {
-            remove_tables(t, p);
+            tree_remove_outputs(t, p);
             compact_result_release(p);
             continue;
         }

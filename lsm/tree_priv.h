@@ -180,5 +180,7 @@ struct tree_merge {
 };
 /* Run it, split over several workers where that pays. `out` as from compact_run. */
 ODB_MUST_CHECK odb_status tree_merge_run(const struct tree_merge *m, struct compact_result *out);
+/* Remove what it wrote from the disk, as nobody will name it. */
+void tree_remove_outputs(struct lsm_tree *t, const struct compact_result *r);
 
 #endif

@@ -169,16 +169,6 @@ static odb_status install(struct lsm_tree *t, const struct version_add *add, uin
     return st;
 }
 
-static void remove_outputs(struct lsm_tree *t, const struct compact_result *r)
-{
-    char name[SST_NAME_MAX];
-
-    for (uint32_t i = 0; i < r->count; i++) {
-        sst_file_name(r->tables[i].file_no, name);
-        err_ignore(os_remove(t->env->dir, name)); /* swept at the next open otherwise */
-    }
-}
-
 /* Sync the directory, without which a power cut could forget the names of tables the manifest
  * names, then install the result of a job at `level`. */
 static odb_status install_result(struct lsm_tree *t, struct compact_result *r, uint32_t level,
@@ -194,7 +184,7 @@ static odb_status install_result(struct lsm_tree *t, struct compact_result *r, u
     if (st == ODB_OK)
         st = install(t, add, r->count, remove, remove_count, flushed, &was_asked);
     if (st != ODB_OK && (!was_asked || CANARY(10)))
-        remove_outputs(t, r);
+        tree_remove_outputs(t, r);
     for (uint32_t i = 0; add && i < r->count; i++)
         file_unref(add[i].file);
     mem_free(add);
@@ -321,7 +311,7 @@ done:
     if (st == ODB_OK && mem == NULL && result.count == 0)
         lsm_note_idle(t, lsn);
     if (st != ODB_OK)
-        remove_outputs(t, &result);
+        tree_remove_outputs(t, &result);
     for (uint32_t i = 0; add && i < result.count; i++)
         file_unref(add[i].file);
     mem_free(add);
