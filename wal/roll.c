@@ -387,6 +387,7 @@ odb_status wal_forget(struct wal *w, uint64_t file_no)
         os_cond_wait(&w->changed, &w->lock);
     w->is_forgetting = true;
     while (st == ODB_OK && w->closed_count > 0 && w->closed[0].file_no < file_no) {
+        struct os_file *gone;
         char name[WAL_NAME_MAX];
 
         wal_segment_name(name, w->closed[0].file_no);
@@ -398,13 +399,16 @@ odb_status wal_forget(struct wal *w, uint64_t file_no)
         if (st != ODB_OK && st != ODB_ABSENT)
             break;
         st = ODB_OK;
-        os_close(w->closed[0].file);
+        gone = w->closed[0].file;
         w->closed_count--;
         memmove(w->closed, w->closed + 1, w->closed_count * sizeof *w->closed);
         atomic_store_explicit(&w->oldest,
                               w->closed_count > 0 ? w->closed[0].first_lsn : w->first_lsn,
                               memory_order_relaxed);
         atomic_fetch_sub_explicit(&w->kept, 1, memory_order_relaxed);
+        os_mutex_unlock(&w->lock);
+        os_close(gone); /* with this the system frees its pages, which takes long, too */
+        os_mutex_lock(&w->lock);
     }
     w->is_forgetting = false;
     os_cond_broadcast(&w->changed);
