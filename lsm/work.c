@@ -568,6 +568,9 @@ odb_status tree_merge_range(struct lsm_tree *t, uint32_t level, odb_slice begin,
         struct pick k = {0};
         bool is_blocked = false;
 
+        /* That another merge found the disk full says nothing of this one, which may empty it. */
+        if (lsm_failure_heals(t->failed))
+            t->failed = ODB_OK;
         st = failure(t);
         if (st == ODB_OK)
             st = tree_pick_view(t, v, &pv);

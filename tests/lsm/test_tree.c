@@ -637,6 +637,62 @@ static void work_for_a_dropped_family_is_not_tried_again(void **state)
     world_close(&w);
 }
 
+static odb_status no_room_for_edit(void *owner, const struct lsm_edit *edit, void (*apply)(void *),
+                                   void *arg)
+{
+    struct world *w = owner;
+
+    (void)edit;
+    (void)apply;
+    (void)arg;
+    w->refused++;
+    return err_set(ODB_NOSPACE, "the disk is full");
+}
+
+static void is_told_of_no_room(void *owner, odb_status st)
+{
+    (void)owner;
+    assert_int_equal(st, ODB_NOSPACE);
+}
+
+/* Between two merges of a compaction by hand other work finds the disk full. */
+static bool other_work_finds_no_room(void *arg, uint64_t done, uint64_t total)
+{
+    struct world *w = arg;
+
+    (void)done;
+    (void)total;
+    if (w->refused > 0)
+        return true;
+    write_one(w, "b", "2");
+    switch_memtable(w);
+    w->env.log_edit = no_room_for_edit;
+    w->env.failed = is_told_of_no_room;
+    assert_int_equal(lsm_flush_wait(w->tree), ODB_NOSPACE);
+    w->env.log_edit = take_edit;
+    return true;
+}
+
+/* Such a compaction may be what empties the disk. */
+static void what_other_work_found_full_does_not_stop_a_compaction(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        write_one(&w, "a", i ? NULL : "1");
+        switch_memtable(&w);
+        assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    }
+    assert_int_equal(
+        lsm_compact(w.tree, odb_bytes(NULL, 0), odb_bytes(NULL, 0), other_work_finds_no_room, &w),
+        ODB_OK);
+    assert_int_equal(w.refused, 1);
+    assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    world_close(&w);
+}
+
 /* ---- want of memory ---- */
 
 static void has_failed_for_want_of_memory(void *owner, odb_status st)
@@ -903,6 +959,7 @@ int main(void)
         cmocka_unit_test(work_for_a_dropped_family_is_not_tried_again),
         cmocka_unit_test(a_view_that_has_gone_is_not_walked),
         cmocka_unit_test(a_merge_keeps_no_memtable),
+        cmocka_unit_test(what_other_work_found_full_does_not_stop_a_compaction),
         cmocka_unit_test(P16_a_merge_without_memory_is_a_status_and_no_harm),
         cmocka_unit_test(P16_a_switch_without_memory_is_a_status),
         cmocka_unit_test(P16_nor_is_one_between_levels),
