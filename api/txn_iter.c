@@ -50,6 +50,14 @@ static struct txn_iter *txn_iter_of(odb_iter *it)
 
 /* ---- the span ---- */
 
+/* The own entry whose turn it is, NULL when there is none left. */
+static const struct txn_own *txn_iter_own(const struct txn_iter *w)
+{
+    if (w->is_forward)
+        return w->at < w->count ? &w->own[w->at] : NULL;
+    return w->at > 0 ? &w->own[w->at - 1] : NULL;
+}
+
 /* A key that was walked: the new end of the span, unless the span goes further already. */
 static void span_extend(struct txn_iter *w, odb_slice key, bool is_high)
 {
@@ -66,13 +74,17 @@ static void span_extend(struct txn_iter *w, odb_slice key, bool is_high)
     *has = true;
 }
 
-/* Where it stands belongs to the span. */
+/* Where it stands belongs to the span; also when odb_iter_refresh, refused, has left it nowhere: then both
+ * sources are where they were. */
 static void span_note(struct txn_iter *w)
 {
+    const struct txn_own *own = txn_iter_own(w);
+    const odb_iter *below = w->below;
+
     if (!w->txn || !w->has_span)
         return;
-    if (w->head.is_valid)
-        span_extend(w, w->head.key, w->is_forward);
+    if (below->status == ODB_OK && (own || below->is_valid))
+        span_extend(w, w->from_own ? own->key : below->key, w->is_forward);
     else if (w->is_forward)
         w->at_upper = true;
     else
@@ -148,14 +160,6 @@ static bool txn_iter_stop(struct txn_iter *w, odb_status st)
     w->head.status = st;
     w->head.key = w->head.value = odb_bytes(NULL, 0);
     return false;
-}
-
-/* The own entry whose turn it is, NULL when there is none left. */
-static const struct txn_own *txn_iter_own(const struct txn_iter *w)
-{
-    if (w->is_forward)
-        return w->at < w->count ? &w->own[w->at] : NULL;
-    return w->at > 0 ? &w->own[w->at - 1] : NULL;
 }
 
 /* Step over what is shown, or over a delete and what it hides. */

@@ -269,6 +269,37 @@ static void an_old_transaction_is_answered_or_told_that_it_is_too_old(void **sta
     odb_txn_free(ranged);
 }
 
+/* A refused refresh leaves an iterator nowhere, which is no walk to the end: what it stood on was read, no more. */
+static odb_status conflict_behind_a_refused_refresh(struct fixture *f, const char *written)
+{
+    odb_txn *t = begin(f, &serializable);
+    odb_iter *it;
+    odb_status st;
+
+    assert_ok(odb_iter_new(odb_in(t), NULL, NULL, &it));
+    assert_true(odb_iter_seek(it, odb_s("b"))); /* c */
+    assert_status(odb_iter_refresh(it, odb_now(f->db)), ODB_UNSUPPORTED);
+    assert_false(odb_iter_valid(it));
+    txn_text(t, "other", "1");
+    put_text(f, NULL, written, "2");
+    st = odb_txn_commit(t, NULL);
+    odb_iter_free(it);
+    odb_txn_free(t);
+    return st;
+}
+
+static void a_refused_refresh_is_no_walk_to_the_end(void **state)
+{
+    struct fixture *f = *state;
+
+    put_text(f, NULL, "c", "1");
+    put_text(f, NULL, "e", "1");
+    assert_ok(conflict_behind_a_refused_refresh(f, "e"));
+    assert_ok(conflict_behind_a_refused_refresh(f, "a"));
+    assert_status(conflict_behind_a_refused_refresh(f, "c"), ODB_CONFLICT);
+    assert_status(conflict_behind_a_refused_refresh(f, "bb"), ODB_CONFLICT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +307,7 @@ int main(void)
         BOTH(P12_a_key_that_was_not_there_counts_as_read),
         BOTH(P12_phantoms_are_noticed_where_it_was_walked_and_only_there),
         BOTH(P12_turning_round_keeps_the_whole_span),
+        BOTH(a_refused_refresh_is_no_walk_to_the_end),
         BOTH(a_reader_never_fails_and_own_writes_are_nobody_elses),
         BOTH(get_for_update_and_claims_protect_what_is_not_written),
         BOTH(get_for_update_sees_its_own_writes),
