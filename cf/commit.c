@@ -68,8 +68,8 @@
 /* Of the budget, for memtables: merges, what the C library keeps of their memory, and the program take as
  * much as that again. Three write buffers of the size options.c chooses are less. */
 #define COMMIT_MEMORY_SHARE 4
-#define COMMIT_MEMORY_WAITS 1000u /* times COMMIT_PATIENCE_NS that one commit waits for memory */
-#define COMMIT_PATIENCE_NS  UINT64_C(1000000) /* no_wait: a longer delay is worth telling */
+#define COMMIT_MEMORY_NS    UINT64_C(500000000) /* waited for it at most: less than for locks */
+#define COMMIT_PATIENCE_NS  UINT64_C(1000000)   /* no_wait: a longer delay is worth telling */
 
 /* What a commit does to one family. */
 struct commit_part {
@@ -263,17 +263,8 @@ ODB_COLD odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full
     return st;
 }
 
-/* Where background work has no threads, do some of it; else leave the processor to it for `ns`. */
-ODB_COLD static void commit_give_way(struct cf_set *s, uint64_t ns)
-{
-    if (exec_has_threads(s->exec))
-        os_thread_sleep(ns);
-    else
-        (void)exec_run_one(s->exec);
-}
-
 /* Is too much log kept, or too much memory used? Then put away the memtable that needs the oldest log, or
- * the largest one; again only where nothing is being flushed. Whether it was memory. */
+ * the largest one unless one is being flushed. Whether memory is short, and waiting helps. */
 ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
 {
     uint64_t least = UINT64_MAX, used = 0;
@@ -281,7 +272,7 @@ ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
     size_t largest_bytes = 0;
     struct epoch_guard g = epoch_enter(&s->epoch);
     struct cf_table *t = atomic_load_explicit(&s->table, memory_order_acquire);
-    bool is_flushing = false;
+    bool is_flushing = false, is_short;
 
     for (uint32_t i = 0; i < t->count; i++) {
         struct cf *f = t->cf[i];
@@ -295,11 +286,13 @@ ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
         if (now.memtables > 1) { /* its flush is on the way, or failed once and wants another try */
             if (!again)
                 err_ignore(lsm_resume(f->tree));
-            is_flushing = again;
+            is_flushing = true;
             continue;
         }
+        if (now.memtable_entries == 0)
+            continue;
         lsn = lsm_needed_lsn(f->tree);
-        if (now.memtable_entries > 0 && lsn < least) {
+        if (lsn < least) {
             least = lsn;
             oldest = f;
         }
@@ -311,24 +304,21 @@ ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
     epoch_leave(g);
     if (s->opt.log_limit && oldest && end - least > s->opt.log_limit)
         err_ignore(commit_switch(s, oldest, false, true)); /* should it be busy: next time */
-    if (!s->opt.memory_budget || used <= s->opt.memory_budget / COMMIT_MEMORY_SHARE)
-        return false;
-    if (largest && !is_flushing)
-        err_ignore(commit_switch(s, largest, false, true));
-    return true;
+    is_short = s->opt.memory_budget && used > s->opt.memory_budget / COMMIT_MEMORY_SHARE;
+    if (is_short && largest && !is_flushing)
+        is_flushing = commit_switch(s, largest, false, true) == ODB_OK;
+    return is_short && is_flushing &&
+           atomic_load_explicit(&s->soft, memory_order_relaxed) == ODB_OK;
 }
 
-/* Now and then. The alarm moves on first, so that one commit does this and not all. Each tree has writers
- * wait when its own buffers are full; those of all trees add up, so here the writer waits, a second at
- * most, for flushes to catch up. */
-ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end, bool no_wait)
+/* Now and then. The alarm moves on first, so that one commit does this and not all. */
+ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end)
 {
     uint64_t alarm = atomic_load_explicit(&s->alarm, memory_order_relaxed);
 
     if (end < alarm || !atomic_compare_exchange_strong(&s->alarm, &alarm, end + s->alarm_step))
         return;
-    for (unsigned i = 0; commit_relieve(s, end, i > 0) && !no_wait && i < COMMIT_MEMORY_WAITS; i++)
-        commit_give_way(s, COMMIT_PATIENCE_NS);
+    atomic_store_explicit(&s->is_short, commit_relieve(s, end, false), memory_order_relaxed);
 }
 
 /* ---- help ----
@@ -400,7 +390,7 @@ static void commit_help(struct commit *c)
     if (ODB_UNLIKELY(wal_drain_due(s->wal)) || ODB_UNLIKELY(wal_prepare_due(s->wal)))
         commit_help_log(s);
     if (ODB_UNLIKELY(c->end_lsn >= atomic_load_explicit(&s->alarm, memory_order_relaxed)))
-        commit_attend(s, c->end_lsn, c->no_wait);
+        commit_attend(s, c->end_lsn);
 }
 
 /* ---- before the log ---- */
@@ -455,6 +445,36 @@ static void commit_return(struct commit *c)
     }
 }
 
+/* Where background work has no threads, do some of it; else leave the processor to it for `ns`. False: there
+ * is none to do. */
+ODB_COLD static bool commit_give_way(struct cf_set *s, uint64_t ns)
+{
+    if (!exec_has_threads(s->exec))
+        return exec_run_one(s->exec);
+    os_thread_sleep(ns);
+    return true;
+}
+
+/* Each tree has writers wait when its own buffers are full. Those of all trees add up, so while that is
+ * too much each writer waits for flushes, half a second at most, before anything of its commit is done; whoever
+ * comes first looks whether it still is too much. */
+ODB_COLD static void commit_wait_for_memory(struct cf_set *s)
+{
+    uint64_t until = os_now_ns(s->opt.os) + COMMIT_MEMORY_NS;
+
+    for (;;) {
+        if (!atomic_exchange_explicit(&s->is_looking, true, memory_order_acquire)) {
+            bool is_short = commit_relieve(s, wal_end(s->wal), true);
+
+            atomic_store_explicit(&s->is_short, is_short, memory_order_relaxed);
+            atomic_store_explicit(&s->is_looking, false, memory_order_release);
+        }
+        if (!atomic_load_explicit(&s->is_short, memory_order_relaxed) ||
+            os_now_ns(s->opt.os) >= until || !commit_give_way(s, COMMIT_PATIENCE_NS))
+            return;
+    }
+}
+
 /* Sleep off what is owed to flush and merge; where they have no threads, do some of their work. */
 ODB_COLD static odb_status commit_pay(struct commit *c)
 {
@@ -464,7 +484,7 @@ ODB_COLD static odb_status commit_pay(struct commit *c)
     if (c->no_wait && ns > COMMIT_PATIENCE_NS)
         return err_set(ODB_AGAIN, "flushing and merging are behind: this write would wait %llu us",
                        (unsigned long long)(ns / 1000));
-    commit_give_way(c->s, ns);
+    (void)commit_give_way(c->s, ns);
     return ODB_OK;
 }
 
@@ -877,6 +897,8 @@ static odb_status commit_run(struct commit *c)
                      RESERVE_SPENT) &&
         c->has_puts)
         st = reserve_admit(s);
+    if (ODB_UNLIKELY(atomic_load_explicit(&s->is_short, memory_order_relaxed)) && !c->no_wait)
+        commit_wait_for_memory(s);
     while (st == ODB_OK && !is_logged) {
         struct epoch_guard g = epoch_enter(&s->epoch);
 

@@ -120,6 +120,8 @@ struct cf_set {
     _Atomic int soft;              /* what background work waits to be over; relaxed */
     _Atomic uint64_t alarm;        /* LSN at which to look at log and memory again; relaxed */
     uint64_t alarm_step;           /* fixed */
+    _Atomic bool is_short;         /* of memory: writers wait for flushes; relaxed */
+    _Atomic bool is_looking;       /* one of them looks whether it still is */
     struct commit_aid aid[AID_COUNT];
     struct memtable *aid_mem; /* of AID_BLOCK while that is queued: a reference */
     struct set_sweep *sweep;  /* fixed; NULL: nothing was left to a worker at open */

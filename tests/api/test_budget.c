@@ -4,12 +4,14 @@
  *
  *     load and merge     read at random     die with a full log, by SIGKILL     recover
  *     load all families in turn: what each holds that is not quite full adds up
+ *     the same by eight threads at once
  *
  * The test allocator is not linked: it would count, and take, memory of its own.
  */
 #include "tests/api/fixture.h"
 #include "tests/lib/child.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -27,6 +29,7 @@
 
 #define VALUE_SIZE 100
 #define FAMILIES   7
+#define CROWD      8
 
 static char budget_dir[64];
 
@@ -137,6 +140,34 @@ static void step_spread(uint64_t budget, uint64_t count)
         _exit(7);
 }
 
+#ifdef ODB_WITH_THREADS
+
+static uint64_t crowd_count; /* puts of each */
+
+static void *crowd_run(void *db)
+{
+    put_many(db, crowd_count, FAMILIES);
+    return NULL;
+}
+
+/* Several writers, each in all families. */
+static void step_crowd(uint64_t budget, uint64_t count)
+{
+    odb_db *db = open_within(budget);
+    pthread_t thread[CROWD];
+
+    crowd_count = count / CROWD;
+    for (int i = 0; i < CROWD; i++)
+        if (pthread_create(&thread[i], NULL, crowd_run, db) != 0)
+            _exit(8);
+    for (int i = 0; i < CROWD; i++)
+        (void)pthread_join(thread[i], NULL);
+    if (odb_close(db) != ODB_OK)
+        _exit(9);
+}
+
+#endif
+
 /* Run a step in a process of its own; the most memory it took, in bytes. */
 static uint64_t peak_of(void (*step)(uint64_t budget, uint64_t count), uint64_t budget,
                         uint64_t count)
@@ -166,6 +197,10 @@ static void a_process_stays_within_its_budget_and_a_tenth(void **state)
     } step[] = {
         {"load", step_load},       {"read", step_read},     {"die", step_die},
         {"recover", step_recover}, {"spread", step_spread},
+#ifdef ODB_WITH_THREADS
+        {"crowd", step_crowd},
+#endif
+
     };
     const char *more = getenv("ODB_TEST_OPS");
     uint64_t count = more ? strtoull(more, NULL, 10) : IS_SANITIZED ? 20000 : 150000;
