@@ -495,9 +495,10 @@ static bool find_unseen(struct vec_index *ix, uint64_t dead, uint64_t *out)
     *out = stats.sequence;
     if (stats.snapshots == 0)
         return true;
-    if (ns - ix->recent.ns >= PAST_NS) {
+    if (ns - ix->recent.ns >=
+        PAST_NS) { /* later than the sequence was read: who took it came before */
         ix->past = ix->recent;
-        ix->recent = (struct vec_past){ns, stats.sequence, dead};
+        ix->recent = (struct vec_past){os_now_ns(ix->os), stats.sequence, dead};
     }
     *out = ix->past.sequence;
     return ix->past.ns && ix->past.dead * 2 > dead && *out > atomic_load(&ix->floor) &&
