@@ -5,8 +5,9 @@
  *                        taken ^
  *
  * Small databases stay small (the first block is 64 KiB), large ones get 2 MiB blocks, those after the
- * first 8 MiB backed by huge pages where the kernel has them. Such a page is there in full at its first
- * byte, so an arena of a little over 2 MiB, as a memtable is that has just become full, took 4.
+ * first 8 MiB, and those made ahead by arena_block_new, backed by huge pages where the kernel has them.
+ * Such a page is there in full at its first byte, so an arena of a little over 2 MiB, as a memtable is
+ * that has just become full, took 4.
  *
  * 1. A piece never moves and is never given back alone.
  * 2. arena_take() is lock-free and may be called by any number of threads; it fails only when the

@@ -667,7 +667,7 @@ static odb_status search_memory(struct job *j)
     return st;
 }
 
-/* Whether it asks for now, and what is read beside memory must be of the moment of that. */
+/* Whether it asks for the present, and what is read beside memory must be of the moment of that. */
 static bool needs_snapshot(const struct job *j, odb_at at)
 {
     return at.db && !at.snapshot && !at.txn &&

@@ -952,7 +952,7 @@ const struct scene scenes[] = {
      .quiet = QUIET},
     {.name = "pin",
      .fixed_bound = 1,
-     .about = "a merge pins the views that a flush replaces",
+     .about = "a merge holds the version that a flush replaces",
      PLAY,
      .threads = "c|wf|c",
      .before = "wfwf",

@@ -1,5 +1,5 @@
 /* tests/vector/test_beside.c -- many at once: at every snapshot an exact search says what the rows say, and the graph
- * no less, beside writers and the indexer; and what asks for now stays in memory, whatever is taken out. */
+ * no less, beside writers and the indexer; and what asks for the present stays in memory, whatever is taken out. */
 #include "tests/vector/vec_fixture.h"
 
 #include <pthread.h>
@@ -158,7 +158,7 @@ static void *sweep_on(void *arg)
     return NULL;
 }
 
-/* Who asks for now has as many moments to choose from as he needs: none is so old that all rows would have to
+/* Who asks for the present has as many moments to choose from as he needs: none is so old that all rows would have to
  * be looked through for it, though the dead are taken out all the while. */
 static void searches_for_now_stay_in_memory_beside_compactions(void **state)
 {

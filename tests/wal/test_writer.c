@@ -39,7 +39,7 @@ static void an_append_costs_no_call(void **state)
     log_release_sim(&fx);
 }
 
-static void a_drain_is_due_at_half(void **state)
+static void a_drain_is_due_at_half_and_presses_at_three_quarters(void **state)
 {
     struct log_fx fx;
 
@@ -51,8 +51,14 @@ static void a_drain_is_due_at_half(void **state)
         assert_int_equal(log_append(&fx), ODB_OK);
     }
     assert_true(fx.last_end >= 4096);
+    while (!wal_drain_presses(fx.wal)) {
+        assert_true(fx.last_end < 6144);
+        assert_int_equal(log_append(&fx), ODB_OK);
+    }
+    assert_true(fx.last_end >= 6144);
     assert_int_equal(wal_drain(fx.wal), ODB_OK);
     assert_false(wal_drain_due(fx.wal));
+    assert_false(wal_drain_presses(fx.wal));
     assert_int_equal(sim_op_kind_count(fx.os, SIM_WRITE), 2); /* header, drain */
     assert_int_equal(wal_close(fx.wal), ODB_OK);
     log_release_sim(&fx);
@@ -767,7 +773,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_append_costs_no_call),
-        cmocka_unit_test(a_drain_is_due_at_half),
+        cmocka_unit_test(a_drain_is_due_at_half_and_presses_at_three_quarters),
         cmocka_unit_test(a_full_ring_asks_for_room),
         cmocka_unit_test(every_payload_length_comes_back),
         cmocka_unit_test(without_a_ring_each_append_is_a_write),
