@@ -805,34 +805,41 @@ static void P16_a_switch_without_memory_is_a_status(void **state)
 }
 
 /* The same for one merge out of each level, from its first request to its last. */
+/* One merge out of `level`, those above it drained, whose request number `n` for memory fails: in a world of its
+ * own, as one that does without goes through, and what comes next has other requests. False: there was none. */
+static bool merge_level_without_memory(uint32_t level, long n, uint32_t *merged)
+{
+    bool found = true;
+    struct world w;
+    uint64_t bytes;
+    odb_status st;
+    long failed;
+
+    world_for_want_of_memory(&w, 0);
+    for (uint32_t i = 0; i < level; i++)
+        for (found = true; found;)
+            assert_int_equal(tree_merge_range(w.tree, i, everything, everything, &found, &bytes),
+                             ODB_OK);
+    test_alloc_fail(n, 0);
+    st = tree_merge_range(w.tree, level, everything, everything, &found, &bytes);
+    failed = test_alloc_failed();
+    test_alloc_fail(-1, 0);
+    if (st != ODB_OK && (st != ODB_NOMEM || !failed))
+        fail_msg("level %u, request %ld: %s: %s", level, n, odb_status_name(st), odb_error_text());
+    *merged += st == ODB_OK && found && !failed;
+    world_was_not_harmed(&w);
+    return failed > 0;
+}
+
 static void P16_nor_is_one_between_levels(void **state)
 {
     uint32_t merged = 0;
-    struct world w;
 
     (void)state;
-    world_for_want_of_memory(&w, 0);
-    for (uint32_t level = 0; level + 1 < LSM_LEVELS; level++) {
-        bool found = false;
-        long failed = 1;
-
-        for (long n = 0; failed; n++) {
-            uint64_t bytes;
-            odb_status st;
-
+    for (uint32_t level = 0; level + 1 < LSM_LEVELS; level++)
+        for (long n = 0; merge_level_without_memory(level, n, &merged); n++)
             assert_true(n < 2000);
-            test_alloc_fail(n, 0);
-            st = tree_merge_range(w.tree, level, everything, everything, &found, &bytes);
-            failed = test_alloc_failed();
-            test_alloc_fail(-1, 0);
-            if (st != ODB_OK && (st != ODB_NOMEM || !failed))
-                fail_msg("level %u, request %ld: %s: %s", level, n, odb_status_name(st),
-                         odb_error_text());
-            merged += st == ODB_OK && found;
-        }
-    }
-    assert_true(merged >= 4);
-    world_was_not_harmed(&w);
+    assert_true(merged >= 3);
 }
 
 /* New keys behind all others go down without being written again. At the bottom lie deletes that a snapshot
