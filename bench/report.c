@@ -19,6 +19,8 @@ static void print_line(const struct bench_report *rep, const struct bench_result
         printf(" %.1f MB/s", mib / r->seconds);
     if (r->found)
         printf(" (%llu found)", (unsigned long long)r->found);
+    if (r->first_ns)
+        printf(" (the first: %.3f us)", (double)r->first_ns * 1e-3);
     if (r->note[0])
         printf(" (%s)", r->note);
     printf("\n");

@@ -147,6 +147,8 @@ static void put_result(FILE *to, const struct bench_report *rep, const struct be
         r->ops ? r->seconds * 1e6 / (double)r->ops : 0, bench_rate(r), r->cpu_foreground,
         r->cpu_background, (unsigned long long)r->bytes_written, (unsigned long long)r->disk_bytes,
         (unsigned long long)r->peak_memory);
+    if (r->first_ns)
+        (void)fprintf(to, ", \"first_us\": %.3f", (double)r->first_ns * 1e-3);
     if (r->hist.count)
         put_latency(to, &r->hist);
     if (r->has_counts)

@@ -395,6 +395,32 @@ static double cost_of(const struct bench_result *r, enum cost c)
     return 0;
 }
 
+/* What the first operation took, where that is told: the median over the rounds. */
+static void put_first(const struct bench_report *rep, FILE *to, uint32_t step)
+{
+    uint32_t rounds = bench_report_rounds(rep);
+    double *all = bench_alloc(rounds * sizeof *all);
+    const char *before = "<p class=\"soft\">The first operation of a round: ";
+
+    for (uint32_t e = 0; e < rep->plan->engine_count; e++) {
+        uint32_t n = 0;
+
+        for (uint32_t r = 0; r < rounds; r++) {
+            const struct bench_result *one = bench_report_find(rep, step, e, r);
+
+            if (one && one->first_ns)
+                all[n++] = (double)one->first_ns * 1e-3;
+        }
+        if (n == 0)
+            continue;
+        (void)fprintf(to, "%s%s %.1f us", before, engine_name(rep, e), bench_median(all, n));
+        before = ", ";
+    }
+    if (before[0] == ',')
+        (void)fputs("</p>\n", to);
+    free(all);
+}
+
 static double median_cost(const struct bench_report *rep, uint32_t step, uint32_t e, enum cost c)
 {
     uint32_t rounds = bench_report_rounds(rep), n = 0;
@@ -501,6 +527,7 @@ bool bench_report_html(const struct bench_report *rep, FILE *to)
         bench_html_text(to, plan->workload[i]->help);
         (void)fputs("</span></h3>\n", to);
         put_speed(rep, to, i);
+        put_first(rep, to, i);
         put_progress(rep, to, i);
         put_latency(rep, to, i);
         put_costs(rep, to, i);

@@ -106,6 +106,12 @@ static uint64_t seed_of(const struct bench_worker *w, const struct bench_workloa
     return bench_mix(n + w->index);
 }
 
+/* Whether time ends a workload instead of the number of its operations. */
+static bool is_timed(const struct bench_run *run)
+{
+    return run->s->duration && !run->is_loading;
+}
+
 static void init_worker(struct bench_worker *w, struct bench_run *run,
                         const struct bench_workload *wl, uint32_t index, uint32_t count)
 {
@@ -123,9 +129,7 @@ static void init_worker(struct bench_worker *w, struct bench_run *run,
     w->values.at = (size_t)(bench_mix(index) % (run->pool_size / 2));
     if (all == 0)
         all = s->num;
-    w->goal = all / count + (index < all % count);
-    if (s->duration)
-        w->goal = UINT64_MAX;
+    w->goal = is_timed(run) ? UINT64_MAX : bench_share(all, index, count);
     if (s->histogram) {
         w->hist = bench_alloc(sizeof *w->hist);
         memset(w->hist, 0, sizeof *w->hist);
@@ -157,7 +161,7 @@ static void *work_of_member(void *arg)
     count_now(w, &before);
     cpu = bench_thread_cpu();
     w->began = w->last_ns = bench_now_ns();
-    if (w->s->duration)
+    if (is_timed(w->run))
         w->deadline = w->began + w->s->duration * 1000000000u;
     m->crew->wl->work(w);
     w->ended = bench_now_ns();
@@ -216,6 +220,8 @@ static void add_worker(struct bench_result *out, const struct bench_worker *w)
     out->found += w->found;
     out->bytes += w->bytes;
     out->user_bytes += w->user_bytes;
+    if (w->first_ns > out->first_ns)
+        out->first_ns = w->first_ns;
     out->cpu_foreground += w->cpu;
     if (w->hist)
         bench_hist_merge(&out->hist, w->hist);
@@ -293,6 +299,14 @@ static void run_crew(struct bench_run *run, struct crew *crew, struct bench_resu
     free(m);
 }
 
+/* So that `readall` knows what to look for. */
+static void keep_fill(struct bench_run *run, const struct crew *crew)
+{
+    run->fill = crew->wl;
+    for (uint32_t i = 0; i < crew->count; i++)
+        run->fill_ops[i] = crew->worker[i].ops;
+}
+
 void bench_run_workload(struct bench_run *run, const struct bench_workload *wl,
                         struct bench_result *out)
 {
@@ -305,7 +319,7 @@ void bench_run_workload(struct bench_run *run, const struct bench_workload *wl,
     (void)snprintf(out->workload, sizeof out->workload, "%s", wl->name);
     out->round = run->round;
     out->is_write = wl->flags & BENCH_WRITES;
-    out->is_checked = (wl->flags & BENCH_CHECKED) && own.duration == 0;
+    out->is_checked = (wl->flags & BENCH_CHECKED) && !is_timed(run);
     if (((wl->flags & BENCH_FRESH) && !own.use_existing_db) || (wl->flags & BENCH_CLOSED)) {
         bench_run_close(run);
         if (wl->flags & BENCH_FRESH) {
@@ -333,6 +347,8 @@ void bench_run_workload(struct bench_run *run, const struct bench_workload *wl,
     out->disk_bytes = bench_disk_bytes(run->dir, NULL);
     if (wl->flags & BENCH_WRITES)
         run->unflushed += out->ops;
+    if (wl->flags & BENCH_FRESH)
+        keep_fill(run, &crew);
     for (uint32_t i = 0; i < crew.count; i++) {
         if (crew.worker[i].session)
             run->engine->session_free(crew.worker[i].session);

@@ -22,6 +22,7 @@ struct bench_result {
     uint64_t found;      /* entries that reads found */
     uint64_t bytes;      /* keys and values moved */
     uint64_t user_bytes; /* keys and values written */
+    uint64_t first_ns;   /* of the first operation, where it pays for those after it; else 0 */
     double seconds;
     double cpu_foreground, cpu_background;
     uint64_t bytes_written; /* to storage */
@@ -50,7 +51,11 @@ struct bench_run {
     size_t pool_size;
     uint32_t round;
     bool has_zipf;
-    bool is_loading; /* at work for --load: does all of --num, whatever --reads and --writes are */
+    bool
+        is_loading; /* at work for --load: does all of --num, whatever --reads, --writes, --duration */
+    /* What filled the database last, and the operations of each of its threads; NULL: another process. */
+    const struct bench_workload *fill;
+    uint64_t fill_ops[BENCH_THREADS_MAX];
     _Atomic uint64_t newest;  /* number of the youngest key: grows with inserts */
     _Atomic bool is_over;     /* tells a writer beside readers to stop */
     _Atomic uint32_t readers; /* still at work */
@@ -74,7 +79,8 @@ struct bench_worker {
     struct bench_values values;
     uint64_t goal;     /* operations to do, UINT64_MAX: until `deadline` */
     uint64_t deadline; /* ns; 0: none */
-    uint64_t ops, found, bytes, user_bytes;
+    uint64_t look_at;  /* operations after which the clock is due again */
+    uint64_t ops, found, bytes, user_bytes, first_ns;
     uint64_t busy_ns;  /* not 0: the time that counts, instead of that of the whole */
     uint64_t last_ns;  /* end of the operation before */
     uint64_t at, step; /* of a walk over scattered keys */
@@ -98,6 +104,9 @@ enum {
     BENCH_ZIPF = 32,    /* draws zipfian numbers, whatever --draw says */
     BENCH_CHECKED = 64, /* engines must find equally many */
     BENCH_SAME = 128,   /* draws the same keys in every round */
+    BENCH_DRAWN = 256,  /* a fill that puts the keys it draws */
+    BENCH_EVERY =
+        512, /* a fill that puts one key after the other, all of them in --num operations */
 };
 
 struct bench_workload {
@@ -129,12 +138,22 @@ void bench_run_workload(struct bench_run *run, const struct bench_workload *wl,
 
 /* ---- for workloads ---- */
 
-/* Whether another operation is due. */
+/* The part of `all` operations that falls to one of `count` threads. */
+static inline uint64_t bench_share(uint64_t all, uint32_t index, uint32_t count)
+{
+    return all / count + (index < all % count);
+}
+
+/* Whether another operation is due. The clock is asked after sixteen of them, or after as many as were
+ * done at once. */
 static inline bool bench_more(struct bench_worker *w)
 {
     if (w->ops >= w->goal)
         return false;
-    return !w->deadline || (w->ops & 15) || bench_now_ns() < w->deadline;
+    if (!w->deadline || w->ops < w->look_at)
+        return true;
+    w->look_at = w->ops + 16;
+    return bench_now_ns() < w->deadline;
 }
 
 /* `n` operations are done. */

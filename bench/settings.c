@@ -63,11 +63,12 @@ static const struct flag flags[] = {
     NUMBER(reads, "0", "operations of the reading workloads; 0: num"),
     NUMBER(writes, "0", "operations of the writing workloads; 0: num"),
     NUMBER(threads, "1", "they share the operations of a workload among them"),
-    NUMBER(duration, "0", "seconds a workload lasts, instead of a number of operations"),
+    NUMBER(duration, "0",
+           "seconds a workload lasts, instead of a number of operations; --load does all of num"),
     NUMBER(seed, "1", "of the random draws; each workload and thread derives its own from it"),
     NUMBER(batch_size, "1", "puts in a commit, keys in a multiget (there 1 means 64)"),
     NUMBER(seek_nexts, "0", "entries walked after each seek"),
-    NUMBER(deleted, "20000", "keys deleted in a row before seekdeleted"),
+    NUMBER(deleted, "20000", "keys put and deleted in a row before each seekdeleted"),
     NUMBER(families, "1", "column families the keys are dealt out to"),
     NUMBER(readwritepercent, "90", "reads among the operations of readrandomwriterandom"),
     NUMBER(write_rate, "0", "puts a second of the writer in readwhilewriting; 0: all it can"),
@@ -264,9 +265,10 @@ bool bench_settings_check(const struct bench_settings *s, char *why, size_t cap)
     else if (!is_one_of(s->compression_type, codecs, 2))
         wrong = "--compression_type is lz4 or none";
     else if (s->num == 0 || s->threads == 0 || s->batch_size == 0 || s->families == 0 ||
-             s->pairs == 0)
-        wrong = "--num, --threads, --batch_size, --families and --pairs are at least 1";
-    else if (s->threads > 256 || s->families > 10000 || s->pairs > 1000 || s->batch_size > 1000000)
+             s->pairs == 0 || s->deleted == 0)
+        wrong = "--num, --threads, --batch_size, --families, --pairs and --deleted are at least 1";
+    else if (s->threads > BENCH_THREADS_MAX || s->families > 10000 || s->pairs > 1000 ||
+             s->batch_size > 1000000)
         wrong = "at most 256 threads, 10000 families, 1000 pairs, 1000000 in a batch";
     else if (s->key_size < 8 || s->key_size > 400)
         wrong = "--key_size is 8 to 400: room for the number, and within every engine's limit";

@@ -11,7 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define BENCH_TEXT_MAX 512
+#define BENCH_TEXT_MAX    512
+#define BENCH_THREADS_MAX 256
 
 struct bench_settings {
     /* what to run */
