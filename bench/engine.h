@@ -61,7 +61,7 @@ struct bench_counts {
     X(threads)                                                                                     \
     X(checksums)
 
-#define BENCH_PARITY_TEXT 96
+#define BENCH_PARITY_TEXT 192
 
 struct bench_parity {
 #define BENCH_PARITY_FIELD(name) char name[BENCH_PARITY_TEXT];

@@ -1,4 +1,5 @@
-/* bench/engine_leveldb.c -- LevelDB. It has no families, one background thread, Snappy, and two memtables. */
+/* bench/engine_leveldb.c -- LevelDB. It has no families, one background thread, Snappy, and two memtables; a
+ * get hands out a copy, it has no other. */
 #include "bench/engine.h"
 
 #include "bench/measure.h"
@@ -53,7 +54,7 @@ static void parity(const struct bench_settings *s, struct bench_parity *out)
     else
         BENCH_SAY(filter, "none");
     BENCH_SAY(block, "%llu bytes", (unsigned long long)s->block_size);
-    BENCH_SAY(threads, "1 background thread: it has never more");
+    BENCH_SAY(threads, "1 background thread, alone in every merge: it has never more");
     BENCH_SAY(checksums, "on, verified when a block is read");
 }
 

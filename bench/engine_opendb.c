@@ -50,16 +50,19 @@ static void parity(const struct bench_settings *s, struct bench_parity *out)
     BENCH_SAY(cache, "%.0f MiB", (double)s->cache_size / 1048576);
     BENCH_SAY(write_buffers, "%llu x %.0f MiB", (unsigned long long)s->max_write_buffer_number,
               (double)s->write_buffer_size / 1048576);
+    BENCH_SAY(threads, "%llu background jobs, up to %llu threads a merge",
+              (unsigned long long)s->max_background_jobs, (unsigned long long)s->subcompactions);
     if (s->memory) {
         BENCH_SAY(cache, "one budget of %.0f MiB", (double)s->memory / 1048576);
         BENCH_SAY(write_buffers, "of the same budget");
+        BENCH_SAY(threads, "%llu background jobs; the budget says how many share a merge",
+                  (unsigned long long)s->max_background_jobs);
     }
     if (s->bloom_bits > 0)
         BENCH_SAY(filter, "%d bits a key", (int)s->bloom_bits);
     else
         BENCH_SAY(filter, "none");
     BENCH_SAY(block, "%llu bytes", (unsigned long long)s->block_size);
-    BENCH_SAY(threads, "%llu background jobs", (unsigned long long)s->max_background_jobs);
     BENCH_SAY(checksums, "on, verified when a block is read");
 }
 
@@ -72,7 +75,7 @@ static void parity_memory(const struct bench_settings *s, struct bench_parity *o
     BENCH_SAY(cache, "none: memory only");
     BENCH_SAY(filter, "none: an ordered map");
     BENCH_SAY(block, "none: an ordered map");
-    BENCH_SAY(threads, "none");
+    BENCH_SAY(threads, "none, no merges");
     BENCH_SAY(checksums, "none: memory only");
 }
 
@@ -112,6 +115,7 @@ static void *open_lsm(const struct bench_settings *s, const char *dir)
     if (s->memory) {
         opt.memory_budget = s->memory;
     } else {
+        opt.merge_split = (uint32_t)s->subcompactions;
         opt.write_buffer_size = s->write_buffer_size;
         opt.write_buffers = (uint32_t)s->max_write_buffer_number;
         opt.cache_size = s->cache_size;

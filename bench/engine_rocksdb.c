@@ -7,6 +7,7 @@
  *   BENCH_ROCKSDB_HYPER       the cache without a lock
  *   BENCH_ROCKSDB_REFRESH     a kept iterator moved on to the present; without it each seek makes its own
  *   BENCH_ROCKSDB_SEPARATE    values apart from keys within a block
+ *   BENCH_ROCKSDB_PIN_UPDATE  a transaction's get for update that hands out no copy
  */
 #include "bench/engine_rocksdb.h"
 
@@ -78,7 +79,8 @@ static void parity(const struct bench_settings *s, struct bench_parity *out)
     else
         BENCH_SAY(filter, "none");
     BENCH_SAY(block, "%llu bytes", (unsigned long long)s->block_size);
-    BENCH_SAY(threads, "%llu background jobs", (unsigned long long)s->max_background_jobs);
+    BENCH_SAY(threads, "%llu background jobs, up to %llu threads a merge",
+              (unsigned long long)s->max_background_jobs, (unsigned long long)s->subcompactions);
     BENCH_SAY(checksums, "on, verified when a block is read");
 }
 
@@ -139,6 +141,7 @@ static void set_options(struct store *store, const struct bench_settings *s)
     rocksdb_options_set_level0_file_num_compaction_trigger(
         o, (int)s->level0_file_num_compaction_trigger);
     rocksdb_options_set_max_background_jobs(o, (int)s->max_background_jobs);
+    rocksdb_options_set_max_subcompactions(o, (uint32_t)s->subcompactions);
     rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_options_set_compression(o, strcmp(s->compression_type, "lz4") == 0
                                            ? rocksdb_lz4_compression

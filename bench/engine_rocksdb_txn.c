@@ -147,22 +147,51 @@ static void put(void *session, uint32_t family, odb_slice key, odb_slice value)
     must(err);
 }
 
+/* Count a value as read, and give it back; NULL: there was none. */
+static bool take_pinned(rocksdb_pinnableslice_t *v, uint64_t *bytes)
+{
+    const char *data;
+    size_t size;
+
+    if (!v)
+        return false;
+    data = rocksdb_pinnableslice_value(v, &size);
+    bench_touch(bytes, data, size);
+    rocksdb_pinnableslice_destroy(v);
+    return true;
+}
+
 static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
 {
     struct session *s = session;
-    char *err = NULL, *value;
-    size_t size;
+    rocksdb_pinnableslice_t *v;
+    char *err = NULL;
 
     (void)family;
-    value = s->store->locks ? rocksdb_transactiondb_get(s->store->locks, s->read, key.data,
-                                                        key.size, &size, &err)
-                            : rocksdb_get(s->store->base, s->read, key.data, key.size, &size, &err);
+    v = s->store->locks
+            ? rocksdb_transactiondb_get_pinned(s->store->locks, s->read, key.data, key.size, &err)
+            : rocksdb_get_pinned(s->store->base, s->read, key.data, key.size, &err);
     must(err);
-    if (!value)
-        return false;
-    bench_touch(bytes, value, size);
-    rocksdb_free(value);
-    return true;
+    return take_pinned(v, bytes);
+}
+
+/* Read a key within the transaction, so that nobody else changes it before the commit. */
+static void get_for_update(struct session *s, odb_slice key, uint64_t *bytes, char **err)
+{
+#ifdef BENCH_ROCKSDB_PIN_UPDATE
+    (void)take_pinned(
+        rocksdb_transaction_get_pinned_for_update(s->txn, s->read, key.data, key.size, 1, err),
+        bytes);
+#else
+    size_t size;
+    char *old =
+        rocksdb_transaction_get_for_update(s->txn, s->read, key.data, key.size, &size, 1, err);
+
+    if (old) {
+        bench_touch(bytes, old, size);
+        rocksdb_free(old);
+    }
+#endif
 }
 
 /* Somebody else was faster, or had the lock: true, and `err` is freed. */
@@ -189,16 +218,8 @@ static bool transact(void *session, uint32_t family, const odb_slice *keys, size
                  ? rocksdb_transaction_begin(s->store->locks, s->write, s->locks_opt, s->txn)
                  : rocksdb_optimistictransaction_begin(s->store->occ, s->write, s->occ_opt, s->txn);
     for (size_t i = 0; i < n && !err; i++) {
-        if (reads) {
-            size_t size;
-            char *old = rocksdb_transaction_get_for_update(s->txn, s->read, keys[i].data,
-                                                           keys[i].size, &size, 1, &err);
-
-            if (old) {
-                bench_touch(bytes, old, size);
-                rocksdb_free(old);
-            }
-        }
+        if (reads)
+            get_for_update(s, keys[i], bytes, &err);
         if (!err)
             rocksdb_transaction_put(s->txn, keys[i].data, keys[i].size, value.data, value.size,
                                     &err);

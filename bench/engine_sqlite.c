@@ -157,7 +157,7 @@ static void parity(const struct bench_settings *s, struct bench_parity *out)
     BENCH_SAY(write_buffers, "none: writes go to the log and the tree");
     BENCH_SAY(filter, "none: a B-tree");
     BENCH_SAY(block, "pages of 4096 bytes");
-    BENCH_SAY(threads, "none: one writer at a time does everything");
+    BENCH_SAY(threads, "none: one writer at a time does everything, no merges");
     BENCH_SAY(checksums, "of the log only");
 }
 

@@ -49,7 +49,8 @@ static void parity(const struct bench_settings *s, struct bench_parity *out)
     BENCH_SAY(write_buffers, "of the same cache");
     BENCH_SAY(filter, "none: a B-tree");
     BENCH_SAY(block, "leaf pages of %llu bytes", (unsigned long long)s->block_size);
-    BENCH_SAY(threads, "1 to %llu for eviction", (unsigned long long)s->max_background_jobs);
+    BENCH_SAY(threads, "1 to %llu for eviction; it has no merges",
+              (unsigned long long)s->max_background_jobs);
     BENCH_SAY(checksums, "on");
 }
 

@@ -102,6 +102,38 @@ void bench_report_add(struct bench_report *rep, const struct bench_result *r)
     rep->result[rep->count++] = *r;
 }
 
+static bool has_synced(const struct bench_plan *plan, const char **name)
+{
+    for (uint32_t i = 0; i < plan->load_count + plan->workload_count; i++) {
+        const struct bench_workload *wl =
+            i < plan->load_count ? plan->load[i] : plan->workload[i - plan->load_count];
+
+        *name = wl->name;
+        if (wl->flags & BENCH_SYNCED)
+            return true;
+    }
+    return false;
+}
+
+void bench_report_parity(const struct bench_report *rep, uint32_t engine, struct bench_parity *out)
+{
+    const struct bench_engine *e = rep->plan->engine[engine];
+    struct bench_settings s = *rep->plan->s;
+    struct bench_parity synced;
+    const char *name;
+    size_t len;
+
+    e->parity(&s, out);
+    if (!has_synced(rep->plan, &name))
+        return;
+    s.sync = true;
+    e->parity(&s, &synced);
+    len = strlen(out->durability);
+    if (strcmp(out->durability, synced.durability) != 0)
+        (void)snprintf(out->durability + len, sizeof out->durability - len, "; %s: %s", name,
+                       synced.durability);
+}
+
 void bench_report_head(const struct bench_report *rep, FILE *to)
 {
     const struct bench_plan *plan = rep->plan;
@@ -121,7 +153,7 @@ void bench_report_head(const struct bench_report *rep, FILE *to)
         plan->engine[e]->describe(text, sizeof text, warning, sizeof warning);
         (void)fprintf(to, "%-14s %s%s%s\n", plan->engine[e]->name, text, warning[0] ? "; " : "",
                       warning);
-        plan->engine[e]->parity(s, &p[e]);
+        bench_report_parity(rep, e, &p[e]);
     }
 #define PARITY_ROW(field)                                                                          \
     (void)fprintf(to, "%-14s", #field);                                                            \

@@ -35,6 +35,9 @@ bool bench_report_html(const struct bench_report *rep, FILE *to);
 
 #define BENCH_ROUNDS_MAX 1000
 
+/* What stands for each setting in an engine; durability names the workloads that sync in spite of it. */
+void bench_report_parity(const struct bench_report *rep, uint32_t engine, struct bench_parity *out);
+
 uint32_t bench_report_rounds(const struct bench_report *rep);
 
 /* One result of --benchmarks; NULL when the run ended before it. */

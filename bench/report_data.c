@@ -69,7 +69,7 @@ static void put_engine(FILE *to, const struct bench_report *rep, uint32_t e)
     bool more = false;
 
     engine->describe(text, sizeof text, warning, sizeof warning);
-    engine->parity(rep->plan->s, &p);
+    bench_report_parity(rep, e, &p);
     (void)fputs(e ? ",\n  {" : "\n  {", to);
     put_pair(to, "name", engine->name);
     (void)fputs(", ", to);

@@ -62,7 +62,7 @@ static void put_parity(const struct bench_report *rep, FILE *to)
         char text[128], warning[128];
 
         plan->engine[e]->describe(text, sizeof text, warning, sizeof warning);
-        plan->engine[e]->parity(plan->s, &p[e]);
+        bench_report_parity(rep, e, &p[e]);
         (void)fputs("<th>", to);
         bench_html_text(to, plan->engine[e]->name);
         (void)fputs("<br><span class=\"soft\">", to);

@@ -344,6 +344,8 @@ void bench_run_workload(struct bench_run *run, const struct bench_workload *wl,
     for (uint32_t i = 0; i < crew.count; i++)
         init_worker(&crew.worker[i], run, wl, i, crew.count);
     run_crew(run, &crew, out);
+    if (wl->flags & BENCH_SYNCED && !out->note[0])
+        (void)snprintf(out->note, sizeof out->note, "each commit synced");
     out->disk_bytes = bench_disk_bytes(run->dir, NULL);
     if (wl->flags & BENCH_WRITES)
         run->unflushed += out->ops;

@@ -92,8 +92,9 @@ static const struct flag flags[] = {
     NUMBER(max_bytes_for_level_base, "256m", "bytes of the first level below level 0"),
     NUMBER(level0_file_num_compaction_trigger, "4", "tables in level 0 that start a merge"),
     NUMBER(max_background_jobs, "4", "threads for flush and merge"),
+    NUMBER(subcompactions, "4", "threads that may share one merge"),
     NUMBER(block_size, "4096", "bytes of a block before compression"),
-    REAL(bloom_bits, "10", "filter bits a key; -1: no filters"),
+    REAL(bloom_bits, "10", "filter bits a key, a whole number; 0 or -1: no filters"),
     NUMBER(cache_size, "1g", "bytes of the block cache"),
     NUMBER(memory, "0", "opendb: one budget for everything instead of cache and buffers"),
     BOOL(disable_auto_compactions, "0", "merge only in `compact`"),
@@ -101,7 +102,10 @@ static const struct flag flags[] = {
     GROUP("What to report"),
     BOOL(histogram, "0",
          "time each operation: p50 to max; costs every engine a clock an operation"),
-    BOOL(profile, "0", "count per operation: blocks, filters, comparisons, copies, system calls"),
+    BOOL(profile, "0",
+         "count per operation: blocks, filters, comparisons, copies, system calls; slows RocksDB, "
+         "which "
+         "counts more than is asked for: times and ratios of such a run are not to be compared"),
     REAL(stats_interval, "0.25", "seconds between two points of throughput over time"),
     TEXT(json, "", "file for everything measured"),
     TEXT(csv, "", "file for one line a workload, engine and pair"),
@@ -251,6 +255,11 @@ static bool is_one_of(const char *text, const char *const *list, size_t count)
     return false;
 }
 
+static bool is_whole(double d, double from, double to)
+{
+    return d >= from && d <= to && d == floor(d);
+}
+
 bool bench_settings_check(const struct bench_settings *s, char *why, size_t cap)
 {
     static const char *const shapes[] = {"binary", "decimal", "prefix"};
@@ -288,8 +297,10 @@ bool bench_settings_check(const struct bench_settings *s, char *why, size_t cap)
         wrong = "--readwritepercent is at most 100";
     else if (s->stats_interval < 0.01)
         wrong = "--stats_interval is at least 0.01";
-    else if (s->bloom_bits > 64)
-        wrong = "--bloom_bits is at most 64";
+    else if (!is_whole(s->bloom_bits, -1, 64))
+        wrong = "--bloom_bits is a whole number, -1 to 64: not every engine has parts of a bit";
+    else if (s->subcompactions == 0 || s->subcompactions > 64)
+        wrong = "--subcompactions is 1 to 64";
     if (wrong)
         (void)snprintf(why, cap, "%s", wrong);
     return !wrong;

@@ -56,6 +56,7 @@ struct bench_settings {
     uint64_t max_bytes_for_level_base;
     uint64_t level0_file_num_compaction_trigger;
     uint64_t max_background_jobs;
+    uint64_t subcompactions;
     uint64_t block_size;
     double bloom_bits;
     uint64_t cache_size;

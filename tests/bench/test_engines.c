@@ -37,7 +37,8 @@ static bool is_transactional(const struct bench_engine *e)
     return strcmp(e->name, "rocksdb-occ") == 0 || strcmp(e->name, "rocksdb-txn") == 0;
 }
 
-static void begin(struct trial *t, const struct bench_engine *e, uint64_t seed)
+static void begin_one(struct trial *t, const struct bench_engine *e, uint64_t seed,
+                      uint32_t families)
 {
     memset(t, 0, sizeof *t);
     t->e = e;
@@ -45,7 +46,7 @@ static void begin(struct trial *t, const struct bench_engine *e, uint64_t seed)
     t->s.num = KEYS;
     t->s.cache_size = 1 << 20;
     t->s.write_buffer_size = 1 << 20;
-    t->families = strcmp(e->name, "leveldb") == 0 ? 1 : FAMILIES;
+    t->families = families;
     t->s.families = t->families;
     bench_keys_init(&t->keys, &t->s);
     bench_rng_init(&t->rng, seed);
@@ -55,6 +56,11 @@ static void begin(struct trial *t, const struct bench_engine *e, uint64_t seed)
     assert_int_equal(mkdir(t->dir, 0777), 0);
     t->db = e->open(&t->s, t->dir);
     t->session = e->session_new(t->db);
+}
+
+static void begin(struct trial *t, const struct bench_engine *e, uint64_t seed)
+{
+    begin_one(t, e, seed, strcmp(e->name, "leveldb") == 0 ? 1 : FAMILIES);
 }
 
 static void end(struct trial *t)
@@ -198,6 +204,43 @@ static void every_engine_answers_as_a_map(void **state)
     free(t);
 }
 
+static void transactions_read_what_they_replace(void **state)
+{
+    struct trial *t = calloc(1, sizeof *t);
+    unsigned tried = 0;
+
+    (void)state;
+    assert_non_null(t);
+    for (size_t i = 0; bench_engines[i]; i++) {
+        const struct bench_engine *e = bench_engines[i];
+        bool locks = strcmp(e->name, "rocksdb-txn") == 0;
+        char text[3][BENCH_KEY_MAX];
+        odb_slice keys[3];
+        uint64_t bytes = 0;
+
+        if (!e->transact)
+            continue;
+        tried++;
+        begin_one(t, e, 1, 1);
+        for (uint64_t k = 0; k < 3; k++)
+            keys[k] = bench_key(&t->keys, text[k], k);
+        t->e->put(t->session, 0, keys[0], odb_bytes(t->value, 700));
+        t->e->put(t->session, 0, keys[1], odb_bytes(t->value, 3000));
+        assert_true(
+            e->transact(t->session, 0, keys, 3, odb_bytes(t->value, 50), true, locks, &bytes));
+        assert_int_equal(bytes, 3700); /* the third was not there */
+        bytes = 0;
+        assert_true(
+            e->transact(t->session, 0, keys, 3, odb_bytes(t->value, 60), false, locks, &bytes));
+        assert_int_equal(bytes, 0);
+        assert_true(e->get(t->session, 0, keys[2], &bytes));
+        assert_int_equal(bytes, 60);
+        end(t);
+    }
+    assert_true(tried >= 2); /* the tree and the map */
+    free(t);
+}
+
 static void every_engine_says_what_it_is(void **state)
 {
     struct bench_settings s;
@@ -245,6 +288,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_engine_answers_as_a_map),
+        cmocka_unit_test(transactions_read_what_they_replace),
         cmocka_unit_test(every_engine_says_what_it_is),
         cmocka_unit_test(only_directories_of_the_benchmark_are_removed),
     };

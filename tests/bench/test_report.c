@@ -260,6 +260,32 @@ static void the_json_is_json_and_holds_everything(void **state)
     free(text);
 }
 
+/* fillsync syncs whatever --sync says: who reads of durability learns of both. */
+static void what_syncs_in_spite_of_the_settings_is_named(void **state)
+{
+    static const char *const wants[] = {"OS: survives SIGKILL; fillsync: FULL: fdatasync before",
+                                        "none: memory only"};
+    struct made *m = *state;
+    struct bench_plan plan = m->plan;
+    struct bench_report rep = {.plan = &plan};
+    struct bench_parity p;
+    char *text;
+
+    bench_report_parity(&rep, 0, &p);
+    assert_null(strstr(p.durability, "FULL"));
+    plan.workload[plan.workload_count++] = workload("fillsync");
+    for (uint32_t e = 0; e < 2; e++) {
+        bench_report_parity(&rep, e, &p);
+        assert_ptr_equal(strstr(p.durability, wants[e]), p.durability);
+    }
+    text = written(&rep, bench_report_json);
+    assert_non_null(strstr(text, wants[0]));
+    free(text);
+    text = written(&rep, bench_report_html);
+    assert_non_null(strstr(text, wants[0]));
+    free(text);
+}
+
 static void the_csv_has_as_many_fields_in_every_line(void **state)
 {
     struct made *m = *state;
@@ -365,6 +391,7 @@ int main(void)
         cmocka_unit_test(ratios_are_paired_by_round),
         cmocka_unit_test(engines_that_disagree_are_caught),
         cmocka_unit_test(the_json_is_json_and_holds_everything),
+        cmocka_unit_test(what_syncs_in_spite_of_the_settings_is_named),
         cmocka_unit_test(the_csv_has_as_many_fields_in_every_line),
         cmocka_unit_test(the_page_stands_alone),
         cmocka_unit_test(the_page_shows_vectors_when_there_are_some),

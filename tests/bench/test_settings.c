@@ -102,6 +102,12 @@ static void settings_that_contradict_are_named(void **state)
         "--zipf_theta=1",
         "--zipf_theta=0",
         "--bloom_bits=65",
+        "--bloom_bits=0.5",
+        "--bloom_bits=7.5",
+        "--bloom_bits=-0.5",
+        "--bloom_bits=-2",
+        "--subcompactions=0",
+        "--deleted=0",
         "--compression_type=zstd",
         "--pairs=0",
         "--readwritepercent=101",
@@ -126,6 +132,10 @@ static void settings_that_contradict_are_named(void **state)
     assert_int_equal(parse(&s, "--key_shape=prefix", NULL), 1);
     assert_int_equal(parse(&s, "--key_size=56", NULL), 1);
     assert_true(bench_settings_check(&s, why, sizeof why));
+    for (int bits = -1; bits <= 64; bits++) {
+        s.bloom_bits = bits;
+        assert_true(bench_settings_check(&s, why, sizeof why));
+    }
 }
 
 struct replay {

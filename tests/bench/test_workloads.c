@@ -167,6 +167,30 @@ static void readall_of_another_process_trusts_the_flags(void **state)
     end_run(&run, true);
 }
 
+/* ---- filters ---- */
+
+static void without_filter_bits_nothing_is_rejected(void **state)
+{
+    static const double bits[] = {-1, 0, 1, 10};
+    static struct bench_result r;
+    struct bench_settings s;
+    struct bench_run run;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        bench_settings_init(&s);
+        s.num = 2000;
+        s.profile = true;
+        s.bloom_bits = bits[i];
+        begin_run(&run, &s, engine("opendb"));
+        do_workload(&run, "fillseq", &r);
+        do_workload(&run, "flush", &r);
+        do_workload(&run, "readmissing", &r);
+        assert_int_equal(r.counts.n[BENCH_COUNTER_filter_rejects] > 0, bits[i] > 0);
+        end_run(&run, true);
+    }
+}
+
 /* ---- among deleted keys ---- */
 
 /* What was found dead is remembered; the first seek of a later round must pay for it all the same. */
@@ -209,6 +233,7 @@ int main(void)
         cmocka_unit_test(threads_share_every_key_among_them),
         cmocka_unit_test(readall_asks_for_no_more_than_was_put),
         cmocka_unit_test(readall_of_another_process_trusts_the_flags),
+        cmocka_unit_test(without_filter_bits_nothing_is_rejected),
         cmocka_unit_test(the_first_seek_of_each_round_walks_over_the_deleted),
     };
 
