@@ -1,10 +1,13 @@
 /* bench/compare.c -- see compare.h.
  *
  *     parent:   for each round, for each workload, for each engine:
- *                   SIGCONT it, send the number of the workload, read the result, SIGSTOP it
+ *                   SIGCONT it, send the number of the workload, read the result, SIGSTOP it,
+ *                   have the kernel write back what the turn left dirty
  *     child:    read a number, run it, write the struct bench_result
  *
- * The two runs that make a pair are thus next to each other in time, however slow the machine drifts.
+ * The two runs that make a pair are thus next to each other in time, however slow the machine drifts. None
+ * pays for what another wrote. Every other round begins with the last engine, so that neither end of the
+ * line is always the same one's.
  */
 #include "bench/compare.h"
 
@@ -149,9 +152,12 @@ static bool give_turn(struct player *p, struct order o, struct bench_result *r)
 static bool everybody(const struct bench_plan *plan, struct player *all, struct order o,
                       struct bench_result *r, bench_seen *seen, void *arg)
 {
-    for (uint32_t e = 0; e < plan->engine_count; e++) {
+    for (uint32_t i = 0; i < plan->engine_count; i++) {
+        uint32_t e = o.round % 2 == 0 ? i : plan->engine_count - 1 - i;
+
         if (!give_turn(&all[e], o, r))
             return false;
+        bench_write_back(plan->base);
         seen(arg, r);
     }
     return true;

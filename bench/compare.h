@@ -28,8 +28,8 @@ typedef void bench_seen(void *arg, const struct bench_result *r);
 void bench_run_alone(const struct bench_plan *plan, bench_seen *seen, void *arg);
 
 /* Every engine in a process of its own, so that memory and processor time are its own. They take turns
- * workload by workload (A B A B ...), and all but the one whose turn it is are stopped, background
- * work and all. False when one of them died; it has said why. */
+ * workload by workload (A B, B A, A B ...), and all but the one whose turn it is are stopped, background
+ * work and all; what a turn left dirty is written to storage before the next. False when one of them died; it has said why. */
 bool bench_run_turns(const struct bench_plan *plan, bench_seen *seen, void *arg);
 
 #endif

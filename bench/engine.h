@@ -6,7 +6,8 @@
  *
  * A call returns when it succeeded; when it fails the adapter says why with bench_die() and the run is
  * over: a benchmark that goes on after an error measures nothing. Loops over many entries (scan,
- * multiget) are inside the adapter, so that no engine pays an indirect call per entry.
+ * multiget) are inside the adapter, so that no engine pays an indirect call per entry. A get takes the call
+ * that lends the value or fills a buffer that is kept; LevelDB has none, it allocates a copy.
  *
  * To add an engine: one file like the others, one line in engines.c, four in meson.build. One that has
  * records, edges or vectors of its own fills in a second table, that of models.h.
@@ -109,8 +110,9 @@ struct bench_engine {
                          uint64_t *bytes);
     /* A fresh walk over everything, or `limit` entries if that is less; returns their number. */
     uint64_t (*scan)(void *session, uint32_t family, bool forward, uint64_t limit, uint64_t *bytes);
-    /* A fresh walk: the first entry not below `key`, and `nexts` more. Returns how many entries
-     * there were. The first one's key is checked. */
+    /* The first entry not below `key`, and `nexts` more, of all that was committed before. An iterator
+     * or cursor is kept and brought up to date where the library can. Returns how many entries there
+     * were. The first one's key is checked. */
     uint64_t (*seek)(void *session, uint32_t family, odb_slice key, uint64_t nexts,
                      uint64_t *bytes);
 

@@ -111,6 +111,20 @@ uint64_t bench_peak_memory(void)
     return (uint64_t)used.ru_maxrss << 10;
 }
 
+void bench_write_back(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+#ifdef __linux__
+    if (fd < 0 || syncfs(fd) != 0)
+        sync();
+#else
+    sync();
+#endif
+    if (fd >= 0)
+        (void)close(fd);
+}
+
 static bool ends_so(const char *name, const char *suffix)
 {
     size_t len = strlen(name), end = suffix ? strlen(suffix) : 0;

@@ -31,6 +31,10 @@ void bench_wait_quiet(void);
 void bench_peak_reset(void);
 uint64_t bench_peak_memory(void);
 
+/* Have the kernel write to storage all that is dirty in the file system of `dir`: its own time for that would
+ * fall into whatever is measured next. */
+void bench_write_back(const char *dir);
+
 /* Bytes the files of a directory take on disk, room set aside included. With a suffix, the length of
  * the files whose name ends so instead. */
 uint64_t bench_disk_bytes(const char *dir, const char *suffix);

@@ -52,7 +52,7 @@ static const struct flag flags[] = {
          "workloads, run in this order on one database; the list is below"),
     TEXT(load, "", "workloads run first: with --vs once per engine, not once per pair"),
     TEXT(engine, "opendb", "the engine; the list is below"),
-    TEXT(vs, "", "engines to compare it with, A B A B in this run: rocksdb,lmdb"),
+    TEXT(vs, "", "engines to compare it with, A B, B A, A B in this run: rocksdb,lmdb"),
     NUMBER(pairs, "5", "rounds of --vs; below five no winner is named"),
     TEXT(db, "", "directory for the databases, DB/bench-ENGINE; default: one that is removed"),
     BOOL(use_existing_db, "0", "go on with what is there; without it fill... starts afresh"),

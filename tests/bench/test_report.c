@@ -207,6 +207,20 @@ static void every_round_of_every_engine_is_there(void **state)
     assert_true(bench_report_find(&m->rep, 0, 0, 4)->has_counts);
 }
 
+static void every_other_round_begins_with_the_last_engine(void **state)
+{
+    struct made *m = *state;
+
+    for (size_t i = 0; i + 1 < m->rep.count; i += 2) {
+        const struct bench_result *one = &m->rep.result[i], *two = one + 1;
+
+        assert_int_equal(one->round, two->round);
+        assert_int_equal(one->step, two->step);
+        assert_int_equal(one->engine, one->round % 2);
+        assert_int_equal(two->engine, 1 - one->engine);
+    }
+}
+
 static void ratios_are_paired_by_round(void **state)
 {
     struct made *m = *state;
@@ -388,6 +402,7 @@ int main(void)
         cmocka_unit_test(the_checker_knows_json),
         cmocka_unit_test(a_load_is_not_cut_short_by_the_number_of_writes),
         cmocka_unit_test(every_round_of_every_engine_is_there),
+        cmocka_unit_test(every_other_round_begins_with_the_last_engine),
         cmocka_unit_test(ratios_are_paired_by_round),
         cmocka_unit_test(engines_that_disagree_are_caught),
         cmocka_unit_test(the_json_is_json_and_holds_everything),
