@@ -223,12 +223,26 @@ static size_t k_of(const odb_vec_search *how)
     return how ? how->k : 10;
 }
 
+/* A moment of its own for who asks for the present and reads more than once; free *out afterwards. */
+static odb_status hold_moment(odb_at *at, odb_snapshot **out)
+{
+    odb_status st = ODB_OK;
+
+    *out = NULL;
+    if (at->db && !at->snapshot && !at->txn)
+        st = odb_snapshot_new(at->db, out);
+    if (*out)
+        *at = odb_asof(*out);
+    return st;
+}
+
 /* One search into new hits; `skip` (may be empty) is an id to leave out, `had` are results to leave out. */
 static odb_status find_new(struct vec_index *ix, odb_at at, const float *query, uint32_t dim,
                            const odb_vec_search *how, odb_slice skip,
                            const struct odb_vec_hits *had, struct odb_vec_hits **out)
 {
     struct odb_vec_hits *h = NULL;
+    odb_snapshot *snapshot = NULL;
     size_t k = k_of(how), extra = (skip.size != 0) + (had ? had->count : 0), kept = 0;
     float limit = INFINITY;
     odb_status st = vec_hits_new(query, dim, how, &h);
@@ -243,7 +257,10 @@ static odb_status find_new(struct vec_index *ix, odb_at at, const float *query, 
     h->how.k = (uint32_t)(k + extra);
     if (how && how->diverse)
         h->how.k = (uint32_t)(4 * k + extra > 40 + extra ? 4 * k + extra : 40 + extra);
-    st = vec_search_run(ix, at, h);
+    if (how && how->diverse) /* what is found is read once more */
+        st = hold_moment(&at, &snapshot);
+    if (st == ODB_OK)
+        st = vec_search_run(ix, at, h);
     if (st == ODB_OK) {
         vec_hits_sort(h);
         vec_hits_cut(h, h->how.k, limit);
@@ -259,7 +276,9 @@ static odb_status find_new(struct vec_index *ix, odb_at at, const float *query, 
         else
             vec_hits_cut(h, k, limit);
     }
+    odb_snapshot_free(snapshot);
     h->how.k = (uint32_t)k;
+    h->how.stats = NULL; /* whoever goes on need not keep them */
     if (st != ODB_OK) {
         odb_vec_hits_free(h);
         return st;
@@ -309,14 +328,10 @@ odb_status odb_vec_find_many(odb_at at, const float *queries, size_t count, uint
                              const odb_vec_search *how, odb_vec_hits **out)
 {
     odb_snapshot *snapshot = NULL;
-    odb_status st = ODB_OK;
+    odb_status st;
     size_t done = 0;
 
-    if (at.db && !at.snapshot && !at.txn) {
-        st = odb_snapshot_new(at.db, &snapshot);
-        if (st == ODB_OK)
-            at = odb_asof(snapshot);
-    }
+    st = hold_moment(&at, &snapshot);
     for (; st == ODB_OK && done < count; done++)
         st = odb_vec_find(at, queries + done * dim, dim, how, &out[done]);
     if (st != ODB_OK)

@@ -626,6 +626,16 @@ static void encode_query(struct job *j, void *room, float *back)
     }
 }
 
+/* Whether the walk cannot have met all it is meant to find. A removal that began while it walked unlinks
+ * what only moments before the new floor see; rows are stored with release, so whoever met a changed one
+ * sees that floor. The slots are still what they were: they wait for this reader to leave. */
+static bool fell_short(const struct job *j)
+{
+    return j->moment < atomic_load(&j->ix->floor) ||
+           (j->h->count < j->k &&
+            j->h->count < atomic_load_explicit(&j->ix->live, memory_order_relaxed));
+}
+
 /* In memory, inside the epoch. ODB_AGAIN: not from memory, and nothing has been done. */
 static odb_status search_memory(struct job *j)
 {
@@ -646,8 +656,7 @@ static odb_status search_memory(struct job *j)
         j->all_visible = atomic_load_explicit(&ix->dead, memory_order_acquire) == 0 &&
                          j->moment >= atomic_load_explicit(&ix->newest, memory_order_acquire);
         st = scan ? search_scan(j, s->query) : search_graph(j, s->query, s, &pending);
-        if (st == ODB_OK && !scan && j->h->count < j->k && !j->stats.is_cut &&
-            j->h->count < atomic_load_explicit(&ix->live, memory_order_relaxed)) {
+        if (st == ODB_OK && !scan && !j->stats.is_cut && fell_short(j)) {
             if (j->how->max_visit) {
                 j->stats.is_cut = true; /* more than that would have to be looked at */
             } else {
@@ -671,7 +680,7 @@ static odb_status search_memory(struct job *j)
 static bool needs_snapshot(const struct job *j, odb_at at)
 {
     return at.db && !at.snapshot && !at.txn &&
-           (atomic_load(&j->ix->form) != VEC_F32 || j->how->records);
+           (atomic_load(&j->ix->form) != VEC_F32 || j->how->records || j->how->within);
 }
 
 static void leave_moment(struct job *j)
@@ -716,13 +725,12 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
     if (h->how.time_limit_ms)
         j.until_ns = os_now_ns(ix->os) + (uint64_t)h->how.time_limit_ms * 1000000;
     j.now_us = (int64_t)os_wall_us(ix->os);
+    st = enter_moment(&j, at);
     if (atomic_load(&ix->state) != VEC_READY || h->how.within) {
-        st = odb_sequence(at, &j.moment);
         if (st == ODB_OK && atomic_load(&ix->state) == VEC_READY)
             st = search_ids(&j);
         goto done;
     }
-    st = enter_moment(&j, at);
     if (st == ODB_OK && at.txn)
         st = note_masked(&j);
     if (st != ODB_OK)

@@ -306,6 +306,138 @@ static void a_search_under_way_sees_its_moment(void **state)
     free(x);
 }
 
+struct sweeper {
+    struct fixture *f;
+    const odb_vec_hits *nearest;
+    int calls, at;
+};
+
+/* Once the walk is under way, delete whom it is on its way to, and take them out of the graph. */
+static bool sweep_ahead(void *arg, odb_slice id)
+{
+    struct sweeper *s = arg;
+
+    (void)id;
+    if (++s->calls == s->at) {
+        for (size_t i = 0; i < odb_vec_hits_count(s->nearest); i++)
+            assert_ok(odb_vec_delete(s->f->db, NULL, odb_vec_hits_at(s->nearest, i).id));
+        assert_ok(odb_vec_compact(s->f->db));
+    }
+    return true;
+}
+
+/* Nor does it lose what its moment sees to a removal that begins while it walks: of the graph, not of a mere
+ * 256 questions to find out how many pass. */
+static void a_search_under_way_loses_nothing_to_a_removal(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_search how = {.size = sizeof how, .k = 10, .ef = 100};
+    odb_vec_hits *hits, *truth;
+    odb_snapshot *snapshot;
+    float *x;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    x = put_many(f, "a", 3000, 42);
+    assert_ok(odb_vec_wait(f->db));
+    for (int as_of_now = 0; as_of_now < 2; as_of_now++) {
+        struct sweeper s = {.f = f, .at = 258};
+
+        how.exact = true;
+        how.filter = NULL;
+        assert_ok(odb_vec_find(odb_now(f->db), x + 5 * DIM, DIM, &how, &truth));
+        s.nearest = truth;
+        how.exact = false;
+        how.filter = sweep_ahead;
+        how.filter_arg = &s;
+        assert_ok(odb_snapshot_new(f->db, &snapshot));
+        assert_ok(odb_vec_find(as_of_now ? odb_now(f->db) : odb_asof(snapshot), x + 5 * DIM, DIM,
+                               &how, &hits));
+        assert_true(s.calls > s.at);
+        assert_int_equal(odb_vec_hits_count(hits), 10);
+        for (size_t i = 0; i < 10; i++)
+            assert_true(odb_slice_equal(odb_vec_hits_at(hits, i).id, odb_vec_hits_at(truth, i).id));
+        odb_vec_hits_free(hits);
+        odb_vec_hits_free(truth);
+        odb_snapshot_free(snapshot);
+    }
+    free(x);
+}
+
+/* On the first question, delete this id. */
+struct deleter {
+    struct fixture *f;
+    odb_slice id;
+    bool is_done;
+};
+
+static bool delete_once(void *arg, odb_slice id)
+{
+    struct deleter *d = arg;
+
+    (void)id;
+    if (!d->is_done)
+        assert_ok(odb_vec_delete(d->f->db, NULL, d->id));
+    d->is_done = true;
+    return true;
+}
+
+static void ids_that_are_given_are_looked_up_at_one_moment(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 3, 43);
+    odb_slice within[3] = {odb_s("a/00000"), odb_s("a/00001"), odb_s("a/00002")};
+    struct deleter d = {.f = f, .id = within[2]};
+    odb_vec_search how = {.size = sizeof how, .k = 3, .within = within, .within_count = 3};
+    odb_vec_hits *hits;
+
+    how.filter = delete_once;
+    how.filter_arg = &d;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 3);
+    odb_vec_hits_free(hits);
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 2);
+    odb_vec_hits_free(hits);
+    free(x);
+}
+
+static void a_diverse_search_reads_its_hits_at_its_moment(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 100, 44);
+    struct deleter d = {.f = f, .id = odb_s("a/00000")};
+    odb_vec_search how = {.size = sizeof how, .k = 3, .diverse = true};
+    odb_vec_hits *hits;
+
+    how.filter = delete_once;
+    how.filter_arg = &d;
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(odb_vec_hits_count(hits), 3);
+    assert_slice(odb_vec_hits_at(hits, 0).id, "a/00000");
+    odb_vec_hits_free(hits);
+    assert_status(odb_vec_get(odb_now(f->db), d.id, NULL, 0, NULL), ODB_ABSENT);
+    free(x);
+}
+
+static void more_fills_no_statistics(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 40, 45);
+    odb_vec_search_stats stats = {0};
+    odb_vec_search how = {.size = sizeof how, .k = 5, .stats = &stats};
+    odb_vec_hits *hits;
+    size_t more;
+
+    assert_ok(odb_vec_find(odb_now(f->db), x, DIM, &how, &hits));
+    assert_int_equal(stats.plan, ODB_VEC_PLAN_SCAN);
+    stats = (odb_vec_search_stats){0};
+    assert_ok(odb_vec_more(odb_now(f->db), hits, 5, &more));
+    assert_int_equal(more, 5);
+    assert_int_equal(stats.plan, 0); /* whoever asked for them may have left */
+    odb_vec_hits_free(hits);
+    free(x);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +449,10 @@ int main(int argc, char **argv)
         T(diverse_results_differ),
         T(filters_cost_no_recall),
         T(a_search_under_way_sees_its_moment),
+        T(a_search_under_way_loses_nothing_to_a_removal),
+        T(ids_that_are_given_are_looked_up_at_one_moment),
+        T(a_diverse_search_reads_its_hits_at_its_moment),
+        T(more_fills_no_statistics),
     };
 
     return RUN(tests, argc, argv);
