@@ -102,35 +102,31 @@ void bench_report_add(struct bench_report *rep, const struct bench_result *r)
     rep->result[rep->count++] = *r;
 }
 
-static bool has_synced(const struct bench_plan *plan, const char **name)
+/* One of the workloads that syncs each commit whatever --sync says; NULL: none does. */
+static const struct bench_workload *find_synced(const struct bench_plan *plan)
 {
-    for (uint32_t i = 0; i < plan->load_count + plan->workload_count; i++) {
-        const struct bench_workload *wl =
-            i < plan->load_count ? plan->load[i] : plan->workload[i - plan->load_count];
-
-        *name = wl->name;
-        if (wl->flags & BENCH_SYNCED)
-            return true;
-    }
-    return false;
+    for (uint32_t i = 0; i < plan->load_count; i++)
+        if (plan->load[i]->flags & BENCH_SYNCED)
+            return plan->load[i];
+    for (uint32_t i = 0; i < plan->workload_count; i++)
+        if (plan->workload[i]->flags & BENCH_SYNCED)
+            return plan->workload[i];
+    return NULL;
 }
 
 void bench_report_parity(const struct bench_report *rep, uint32_t engine, struct bench_parity *out)
 {
-    const struct bench_engine *e = rep->plan->engine[engine];
+    const struct bench_workload *wl = find_synced(rep->plan);
     struct bench_settings s = *rep->plan->s;
     struct bench_parity synced;
-    const char *name;
     size_t len;
 
-    e->parity(&s, out);
-    if (!has_synced(rep->plan, &name))
-        return;
+    rep->plan->engine[engine]->parity(&s, out);
     s.sync = true;
-    e->parity(&s, &synced);
+    rep->plan->engine[engine]->parity(&s, &synced);
     len = strlen(out->durability);
-    if (strcmp(out->durability, synced.durability) != 0)
-        (void)snprintf(out->durability + len, sizeof out->durability - len, "; %s: %s", name,
+    if (wl && strcmp(out->durability, synced.durability) != 0)
+        (void)snprintf(out->durability + len, sizeof out->durability - len, "; %s: %s", wl->name,
                        synced.durability);
 }
 

@@ -51,8 +51,7 @@ struct bench_run {
     size_t pool_size;
     uint32_t round;
     bool has_zipf;
-    bool
-        is_loading; /* at work for --load: does all of --num, whatever --reads, --writes, --duration */
+    bool is_loading; /* at work for --load: does all of --num, whatever else was asked for */
     /* What filled the database last, and the operations of each of its threads; NULL: another process. */
     const struct bench_workload *fill;
     uint64_t fill_ops[BENCH_THREADS_MAX];
@@ -105,8 +104,7 @@ enum {
     BENCH_CHECKED = 64, /* engines must find equally many */
     BENCH_SAME = 128,   /* draws the same keys in every round */
     BENCH_DRAWN = 256,  /* a fill that puts the keys it draws */
-    BENCH_EVERY =
-        512, /* a fill that puts one key after the other, all of them in --num operations */
+    BENCH_EVERY = 512,  /* a fill that puts every key once in --num operations */
 };
 
 struct bench_workload {

@@ -103,9 +103,8 @@ static const struct flag flags[] = {
     BOOL(histogram, "0",
          "time each operation: p50 to max; costs every engine a clock an operation"),
     BOOL(profile, "0",
-         "count per operation: blocks, filters, comparisons, copies, system calls; slows RocksDB, "
-         "which "
-         "counts more than is asked for: times and ratios of such a run are not to be compared"),
+         "count per operation: blocks, filters, comparisons, copies, system calls; RocksDB counts "
+         "more than is asked for, and slowly: figures of such a run are not to be compared"),
     REAL(stats_interval, "0.25", "seconds between two points of throughput over time"),
     TEXT(json, "", "file for everything measured"),
     TEXT(csv, "", "file for one line a workload, engine and pair"),

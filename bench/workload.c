@@ -774,9 +774,8 @@ static const struct bench_workload key_value[] = {
     {"readseq", "walk over all keys", BENCH_CHECKED, NULL, do_readseq},
     {"readreverse", "walk back over all keys", BENCH_CHECKED, NULL, do_readreverse},
     {"seekrandom",
-     "seek to a key at random and walk --seek_nexts on; the iterator is kept and brought up to "
-     "date where "
-     "the engine can, else a new one",
+     "seek to a key at random, and --seek_nexts on; an iterator is kept and brought up to date "
+     "where the engine can do so",
      BENCH_CHECKED, NULL, do_seekrandom},
     {"multireadrandom", "get 64 keys at once, or --batch_size", BENCH_CHECKED, NULL,
      do_multireadrandom},
@@ -794,7 +793,7 @@ static const struct bench_workload key_value[] = {
     {"deleterandom", "delete keys at random", BENCH_WRITES, NULL, do_deleterandom},
     {"deleteseq", "delete the keys in order", BENCH_WRITES, NULL, do_deleteseq},
     {"seekdeleted",
-     "seek into a run of keys put and deleted just before; tells the first seek's time",
+     "seek into --deleted keys put and deleted just before; tells what the first seek took",
      BENCH_CHECKED, prepare_seekdeleted, do_seekdeleted},
     {"flush", "write memtables to tables; an operation is an entry put since the last flush",
      BENCH_ALONE, NULL, do_flush},
