@@ -267,13 +267,21 @@ static odb_status similar_gather(odb_at at, const odb_vec_hits *hits, odb_simila
     return ODB_OK;
 }
 
+/* A vector that stands for a memory: there is a record. What cannot be told is told by fetching it. */
+static bool similar_has_record(void *arg, odb_slice id)
+{
+    const odb_at *at = arg;
+
+    return odb_record_exists(*at, id) != ODB_ABSENT;
+}
+
 odb_status odb_search_similar(odb_db *db, const float *query, uint32_t dim, uint32_t k,
                               odb_similar_list *out)
 {
     odb_vec_search how = {.size = sizeof how, .k = k};
     odb_similar_list list = {0};
-    odb_vec_hits *hits = NULL;
     odb_snapshot *moment;
+    odb_at at;
     odb_status st;
 
     if (k == 0)
@@ -281,10 +289,23 @@ odb_status odb_search_similar(odb_db *db, const float *query, uint32_t dim, uint
     st = odb_snapshot_new(db, &moment);
     if (st != ODB_OK)
         return st;
-    st = odb_vec_find(odb_asof(moment), query, dim, &how, &hits);
-    if (st == ODB_OK)
-        st = similar_gather(odb_asof(moment), hits, &list);
-    odb_vec_hits_free(hits);
+    at = odb_asof(moment);
+    for (;;) {
+        odb_vec_hits *hits;
+        bool is_short;
+
+        st = odb_vec_find(at, query, dim, &how, &hits);
+        if (st != ODB_OK)
+            break;
+        st = similar_gather(at, hits, &list);
+        is_short = list.count < k && odb_vec_hits_count(hits) == k;
+        odb_vec_hits_free(hits);
+        if (st != ODB_OK || !is_short || how.filter)
+            break;
+        odb_similar_list_release(&list);
+        how.filter = similar_has_record; /* others have taken places: ask of each, at its price */
+        how.filter_arg = &at;
+    }
     odb_snapshot_free(moment);
     if (st == ODB_OK)
         *out = list;

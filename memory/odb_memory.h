@@ -255,8 +255,8 @@ typedef struct odb_similar_list {
 } odb_similar_list;
 
 /* The `k` memories whose embeddings are nearest to `query`, with their records, at one moment. Vectors
- * without a record are left out. Release the list. ODB_INVALID: another dimension than the stored ones,
- * k = 0. */
+ * without a record are left out and take nobody's place. Fewer when there are not so many. Release the
+ * list. ODB_INVALID: another dimension than the stored ones, k = 0. */
 ODB_API ODB_MUST_CHECK odb_status odb_search_similar(odb_db *db, const float *query, uint32_t dim,
                                                      uint32_t k, odb_similar_list *out);
 /* NULL and an empty list are fine. */

@@ -129,6 +129,34 @@ static void a_search_leaves_out_vectors_without_a_record(void **state)
     assert_status(odb_search_similar(f->db, NULL, 3, 1, &near), ODB_INVALID);
 }
 
+/* Nor do they take the place of a memory that is farther away. */
+static void vectors_without_a_record_take_no_place(void **state)
+{
+    struct fixture *f = *state;
+    const float far[3] = {0.5f, 1, 0};
+    odb_similar_list near;
+    char id[16];
+
+    insert(f, "far", far);
+    insert(f, "farther", e2);
+    for (int i = 0; i < 30; i++) {
+        (void)snprintf(id, sizeof id, "bare/%d", i);
+        assert_ok(odb_vec_put(f->db, NULL, odb_s(id), e1, 3));
+    }
+    assert_ok(odb_search_similar(f->db, e1, 3, 1, &near));
+    assert_int_equal(near.count, 1);
+    assert_slice(near.hit[0].id, "far");
+    odb_similar_list_release(&near);
+    insert(f, "near", e1);
+    assert_ok(odb_search_similar(f->db, e1, 3, 31, &near));
+    assert_int_equal(near.count, 3);
+    assert_slice(near.hit[0].id, "near");
+    assert_slice(near.hit[1].id, "far");
+    assert_slice(near.hit[2].id, "farther");
+    assert_slice(odb_record_content(near.hit[2].record), "content");
+    odb_similar_list_release(&near);
+}
+
 static void lists_hold_what_begins_alike(void **state)
 {
     struct fixture *f = *state;
@@ -251,6 +279,7 @@ int main(void)
         BOTH(a_transaction_holds_all_parts_or_none),
         BOTH(a_refused_memory_leaves_nothing),
         BOTH(a_search_leaves_out_vectors_without_a_record),
+        BOTH(vectors_without_a_record_take_no_place),
         BOTH(lists_hold_what_begins_alike),
         BOTH(the_check_finds_what_was_torn_apart),
         BOTH(writers_of_one_memory_leave_record_and_vector_of_the_same_one),
