@@ -637,11 +637,7 @@ odb_status vec_indexer_start(struct vec_index *ix)
     if (ix->thread || ix->config.mode != ODB_VEC_ASYNC)
         return ODB_OK;
     st = os_thread_start("vec-index", run_indexer, ix, &ix->thread);
-    if (st == ODB_UNSUPPORTED || st == ODB_LIMIT) {
-        ix->config.mode = ODB_VEC_MANUAL; /* writers help when much is pending */
-        st = ODB_OK;
-    }
-    return st;
+    return st == ODB_UNSUPPORTED || st == ODB_LIMIT ? ODB_OK : st; /* writers help */
 }
 
 void vec_indexer_stop(struct vec_index *ix)

@@ -271,7 +271,7 @@ static odb_status find_new(struct vec_index *ix, odb_at at, const float *query, 
                 h->hit[kept++] = h->hit[i];
         }
         h->count = kept;
-        if (how && how->diverse)
+        if (how && how->diverse && h->count)
             st = choose_different(ix, at, h, k);
         else
             vec_hits_cut(h, k, limit);

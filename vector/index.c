@@ -181,17 +181,26 @@ odb_status vec_check_id(odb_slice id)
     return ODB_OK;
 }
 
-odb_status vec_check_vector(const struct vec_index *ix, const float *x, uint32_t dim, float *norm)
+odb_status vec_check_vector(struct vec_index *ix, const float *x, uint32_t dim, float *norm)
 {
+    /* What the first vector fixes may be read freely from then on. */
+    bool is_fixed = atomic_load(&ix->state) == VEC_READY;
     double sum[4] = {0};
+    odb_metric metric;
+    uint32_t want;
     bool odd = false;
 
+    if (!is_fixed)
+        os_mutex_lock(&ix->open_lock);
+    want = ix->config.dim;
+    metric = ix->config.metric;
+    if (!is_fixed)
+        os_mutex_unlock(&ix->open_lock);
     if (!x || dim == 0 || dim > ODB_VEC_DIM_MAX)
         return err_set(ODB_INVALID, "vector of dimension %u: it must have 1 to %d", dim,
                        ODB_VEC_DIM_MAX);
-    if (ix->config.dim && dim != ix->config.dim)
-        return err_set(ODB_INVALID, "vector of dimension %u, but the index has %u", dim,
-                       ix->config.dim);
+    if (want && dim != want)
+        return err_set(ODB_INVALID, "vector of dimension %u, but the index has %u", dim, want);
     for (uint32_t i = 0; i < dim; i++) {
         odd |= !(fabsf(x[i]) <= 1e18f); /* also what is no number; squares must stay finite */
         sum[i % 4] += (double)x[i] * (double)x[i];
@@ -201,7 +210,7 @@ odb_status vec_check_vector(const struct vec_index *ix, const float *x, uint32_t
             return err_set(ODB_INVALID,
                            "vector component %u is not a number between -1e18 and 1e18", i);
     *norm = (float)sqrt(sum[0] + sum[1] + sum[2] + sum[3]);
-    if (ix->config.metric == ODB_METRIC_COSINE && !(*norm > 1e-18f))
+    if (metric == ODB_METRIC_COSINE && !(*norm > 1e-18f))
         return err_set(ODB_INVALID, "a vector of zeros has no direction, which cosine asks for");
     return ODB_OK;
 }
@@ -521,6 +530,31 @@ static odb_status merge_config(const odb_vec_config *asked, const odb_vec_config
     return ODB_OK;
 }
 
+/* Who cannot have a thread works as if none had been asked for. Under open_lock. */
+static odb_vec_mode mode_in_force(const struct vec_index *ix)
+{
+    bool is_alone =
+        atomic_load(&ix->state) == VEC_READY && ix->config.mode == ODB_VEC_ASYNC && !ix->thread;
+
+    return is_alone ? ODB_VEC_MANUAL : ix->config.mode;
+}
+
+/* Whether `merged`, a wish over what is configured, asks for nothing else. Under open_lock. */
+static odb_status check_in_force(const struct vec_index *ix, const odb_vec_config *merged)
+{
+    const odb_vec_config *now = &ix->config;
+
+    if (merged->form != now->form || merged->ef_search != now->ef_search)
+        return err_set(ODB_INVALID, "the index is open with another form or ef_search, which "
+                                    "odb_vec_rebuild() changes");
+    if ((merged->mode != now->mode && merged->mode != mode_in_force(ix)) ||
+        merged->flat_max != now->flat_max || merged->pending_max != now->pending_max ||
+        merged->flush_every != now->flush_every)
+        return err_set(ODB_INVALID, "the index is open with another mode, flat_max, pending_max "
+                                    "or flush_every, which stay until the database is closed");
+    return ODB_OK;
+}
+
 static odb_status read_stored_config(struct vec_index *ix, odb_vec_config *out)
 {
     odb_value v;
@@ -659,6 +693,7 @@ odb_status vec_load(struct vec_index *ix, bool anew)
         if (!again && st == ODB_OK) {
             ix->is_loading = false;
             atomic_store(&ix->form, (int)ix->a.space.form);
+            atomic_store_explicit(&ix->ef_search, ix->config.ef_search, memory_order_relaxed);
             atomic_store(&ix->is_stale, false);
             atomic_store(&ix->state, VEC_READY);
         }
@@ -820,7 +855,10 @@ odb_status odb_vec_open(odb_db *db, const odb_vec_config *config)
         if (st == ODB_OK)
             ix->config = merged;
         break;
-    default: st = merge_config(config, &ix->config, &merged);
+    default:
+        st = merge_config(config, &ix->config, &merged);
+        if (st == ODB_OK)
+            st = check_in_force(ix, &merged);
     }
     os_mutex_unlock(&ix->open_lock);
     if (st == ODB_OK && config && config->dim && atomic_load(&ix->state) == VEC_EMPTY)
@@ -852,6 +890,7 @@ odb_status odb_vec_config_get(odb_db *db, odb_vec_config *out)
         return st;
     os_mutex_lock(&ix->open_lock);
     *out = ix->config;
+    out->mode = mode_in_force(ix);
     os_mutex_unlock(&ix->open_lock);
     fill_config(out);
     return ODB_OK;

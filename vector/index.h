@@ -46,7 +46,8 @@ struct vec_index {
     struct os *os;
     struct os_mutex open_lock;
     atomic_int state;        /* enum vec_state; release */
-    odb_vec_config config;   /* under open_lock until VEC_READY, then fixed but for rebuilds */
+    odb_vec_config config;   /* under open_lock until VEC_READY, then fixed but for rebuilds,
+                                which hold write_lock, too: form, m, seed, the two efs */
     bool has_observer;       /* under open_lock */
     atomic_bool is_readonly; /* relaxed */
     atomic_bool is_stale;    /* seq_cst, (2) */
@@ -54,6 +55,7 @@ struct vec_index {
     struct epoch epoch;
     _Atomic uint64_t floor;      /* seq_cst, (3) */
     _Atomic uint64_t newest;     /* the latest begin of all linked nodes; release */
+    _Atomic uint32_t ef_search;  /* that of config for who has no lock; relaxed */
     _Atomic uint64_t live, dead; /* vectors now; ended nodes in the graph: relaxed */
 
     struct os_mutex slot_lock;
@@ -140,7 +142,8 @@ void vec_scratch_return(struct vec_index *ix, struct vec_scratch *s);
 
 /* Called by every public call: ODB_INVALID for a bad id. */
 ODB_MUST_CHECK odb_status vec_check_id(odb_slice id);
-ODB_MUST_CHECK odb_status vec_check_vector(const struct vec_index *ix, const float *x, uint32_t dim,
+/* May take open_lock. */
+ODB_MUST_CHECK odb_status vec_check_vector(struct vec_index *ix, const float *x, uint32_t dim,
                                            float *norm);
 
 ODB_MUST_CHECK odb_status vec_check_config(const odb_vec_config *c);
@@ -185,7 +188,8 @@ ODB_MUST_CHECK odb_status vec_consolidate(struct vec_index *ix, uint64_t moment)
 /* Room for a bit of every slot. */
 ODB_MUST_CHECK odb_status vec_linked_grow(struct vec_index *ix);
 
-/* The background thread, and starting it where the mode asks for one. */
+/* The background thread, and starting it where the mode asks for one; where there can be none, writers help
+ * when much is pending. */
 ODB_MUST_CHECK odb_status vec_indexer_start(struct vec_index *ix);
 void vec_indexer_stop(struct vec_index *ix);
 /* After a write: what the mode asks of the writer. */

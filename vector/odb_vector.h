@@ -98,7 +98,8 @@ ODB_API void odb_vec_preset(odb_vec_config *config, enum odb_vec_preset preset);
 
 /* Load the index of this database, or begin one. Needed only to say what is not the default, or when:
  * the first call of this header does it else. Again on the same handle: ODB_OK when `config` asks
- * for nothing different. ODB_INVALID: it contradicts what is stored (the text says what). */
+ * for nothing different. ODB_INVALID: it contradicts what is stored, or the index is open as something
+ * else (the text says what, and how to change it). */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_open(odb_db *db, const odb_vec_config *config);
 
 /* What holds now, every field filled in; dim 0 while there is no vector. */

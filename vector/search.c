@@ -719,7 +719,7 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
     odb_status st;
 
     j.kernel = vec_kernel_choose(os_env("ODB_SIMD"));
-    j.ef = h->how.ef ? h->how.ef : ix->config.ef_search;
+    j.ef = h->how.ef ? h->how.ef : atomic_load_explicit(&ix->ef_search, memory_order_relaxed);
     if (j.ef < j.k)
         j.ef = j.k;
     if (h->how.time_limit_ms)

@@ -42,7 +42,7 @@ odb_status odb_vec_rebuild(odb_db *db, const odb_vec_config *config, uint32_t th
     if (st == ODB_OK)
         st = vec_load(ix, true);
     else
-        ix->config = before;
+        change_config(&ix->config, &before); /* back; the rest is read freely */
     if (st == ODB_OK) {
         if (ix->config.mode != ODB_VEC_EXACT)
             st = vec_apply_all(ix, threads, progress, arg);

@@ -190,11 +190,56 @@ static void searches_for_now_stay_in_memory_beside_compactions(void **state)
     free(x);
 }
 
+static void *begin_with(void *arg)
+{
+    struct many *m = arg;
+    odb_vec_config c = {.size = sizeof c};
+    odb_vec_hits *hits;
+    float x[DIM];
+    char room[32];
+    struct rnd r = {m->seed};
+
+    for (uint32_t i = 0; i < 20; i++) {
+        fill(&r, x, DIM);
+        c.ef_search = 40 + i;
+        if (odb_vec_find(odb_now(m->db), x, DIM, NULL, &hits) != ODB_OK)
+            abort();
+        odb_vec_hits_free(hits);
+        if (odb_vec_put(m->db, NULL, name(room, "b", (uint32_t)m->seed * 100 + i), x, DIM) !=
+            ODB_OK)
+            abort();
+        if (m->seed == 0 && odb_vec_rebuild(m->db, &c, 1, NULL, NULL) != ODB_OK)
+            abort();
+    }
+    return NULL;
+}
+
+/* Several have the first vector, and one changes what searches go by while others search. */
+static void several_begin_at_once(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config c = {.size = sizeof c};
+    struct many m[3] = {{0}};
+    pthread_t t[3];
+
+    for (uint64_t i = 0; i < 3; i++) {
+        m[i].db = f->db;
+        m[i].seed = i;
+        assert_int_equal(pthread_create(&t[i], NULL, begin_with, &m[i]), 0);
+    }
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    assert_ok(odb_vec_config_get(f->db, &c));
+    assert_int_equal(c.dim, DIM);
+    assert_int_equal(c.ef_search, 59);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         T(searches_hold_beside_writers_and_the_indexer),
         T(searches_for_now_stay_in_memory_beside_compactions),
+        T(several_begin_at_once),
     };
 
     return RUN(tests, argc, argv);

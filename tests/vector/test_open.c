@@ -369,6 +369,43 @@ static void verify_measures_with_the_ef_it_is_given(void **state)
     assert_int_equal(many.ef, 600);
 }
 
+/* An open index is what it was opened as: who asks for something else does not get it silently. */
+static void an_open_index_refuses_to_be_another(void **state)
+{
+    struct fixture *f = *state;
+    const odb_vec_config asked = {.size = sizeof asked,
+                                  .dim = DIM,
+                                  .form = ODB_VEC_I8,
+                                  .ef_search = 50,
+                                  .flat_max = 100,
+                                  .pending_max = 200,
+                                  .flush_every = 300,
+                                  .mode = ODB_VEC_MANUAL};
+    const odb_vec_config other[] = {
+        {.size = sizeof asked, .form = ODB_VEC_F16},  {.size = sizeof asked, .ef_search = 51},
+        {.size = sizeof asked, .flat_max = 101},      {.size = sizeof asked, .pending_max = 201},
+        {.size = sizeof asked, .flush_every = 301},   {.size = sizeof asked, .mode = ODB_VEC_SYNC},
+        {.size = sizeof asked, .form = ODB_VEC_AUTO}, {.size = sizeof asked, .mode = ODB_VEC_ASYNC},
+    };
+    odb_vec_config now = {.size = sizeof now}, to = {.size = sizeof to, .form = ODB_VEC_F32};
+
+    assert_ok(odb_vec_open(f->db, &asked));
+    free(put_many(f, "a", 3, 1));
+    assert_ok(odb_vec_open(f->db, &asked));
+    assert_ok(odb_vec_open(f->db, &now)); /* nothing */
+    assert_ok(odb_vec_open(f->db, NULL));
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        assert_status(odb_vec_open(f->db, &other[i]), ODB_INVALID);
+    assert_ok(odb_vec_config_get(f->db, &now));
+    assert_int_equal(now.form, ODB_VEC_I8);
+    assert_int_equal(now.ef_search, 50);
+    assert_int_equal(now.mode, ODB_VEC_MANUAL);
+    to.ef_search = 70;
+    assert_ok(odb_vec_rebuild(f->db, &to, 1, NULL, NULL));
+    assert_ok(odb_vec_open(f->db, &to));
+    assert_status(odb_vec_open(f->db, &asked), ODB_INVALID);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +414,7 @@ int main(int argc, char **argv)
         T(a_large_index_is_loaded_by_several),   T(the_form_follows_the_vectors),
         T(closing_leaves_work_to_the_next_open), T(opening_cuts_nobody_off),
         T(opening_links_whom_no_way_leads_to),   T(verify_measures_with_the_ef_it_is_given),
+        T(an_open_index_refuses_to_be_another),
     };
 
     return RUN(tests, argc, argv);
