@@ -19,6 +19,12 @@
  * A search sees one moment: that of its snapshot or transaction (with the transaction's own writes),
  * or now; it never returns what was deleted or is not committed.
  *
+ * In a pessimistic transaction a search counts as a walk over all vectors (those with its prefix): at
+ * ODB_SERIALIZABLE it locks them all for reading, so that nobody with locks puts another one beside it
+ * (ODB_TIMEOUT, ODB_DEADLOCK: as in api/odb_txn.h). An optimistic one at ODB_SERIALIZABLE depends
+ * on the hits alone: two that find nothing near and then each put a vector may both commit, unless they
+ * have called odb_txn_claim(t, cf, NULL, true) on the family ODB_FAMILY_VECTOR_DATA before.
+ *
  * The graph is only a way to the rows of vector_data. Where the two disagree (somebody wrote to the
  * families by hand, a row is damaged) searches go through all rows until the graph is built anew.
  *
@@ -65,8 +71,8 @@ typedef enum odb_vec_form {
 typedef enum odb_vec_mode {
     ODB_VEC_MODE_DEFAULT = 0, /* ODB_VEC_ASYNC; without threads ODB_VEC_MANUAL */
     ODB_VEC_ASYNC = 1,        /* a thread moves vectors into the graph */
-    ODB_VEC_SYNC = 2,         /* the writer does, before its call returns (after the commit of a
-                                 transaction: the next call of this header) */
+    ODB_VEC_SYNC = 2,         /* the writer does, before its call returns (what a transaction has
+                                 committed: the next put or delete without one) */
     ODB_VEC_MANUAL = 3,       /* the caller does: odb_vec_work(), odb_vec_wait() */
     ODB_VEC_EXACT = 4,        /* no graph: every search goes through all vectors */
 } odb_vec_mode;
@@ -151,8 +157,10 @@ typedef struct odb_vec_search {
     odb_slice prefix; /* only ids that begin so */
     const odb_slice *within; /* only these ids */
     size_t within_count;
-    /* Only ids it says true to; asked of candidates, not of all. It may read the database (not write
-     * through a transaction searched in). */
+    /* Only ids it says true to; asked of candidates, not of all. It may read the database, and search it
+     * (not write through a transaction searched in). A rebuild waits for it: no odb_vec_config_get(),
+     * odb_recall_run() or odb_graphrag() in it, nothing under "upkeep", and no writes of vectors, all of
+     * which may wait for the rebuild. */
     bool (*filter)(void *arg, odb_slice id);
     void *filter_arg;
     const odb_filter *records; /* only ids whose record is meant; what has no record is not */

@@ -10,7 +10,9 @@
  * is exact. The graph's proposals are reordered up to three times k.
  *
  * A transaction's own vectors lie in its write set alone: they are compared one by one and merged, and
- * the nodes it has ended are hidden.
+ * the nodes it has ended are hidden. What is found in memory is read past the transaction, which learns of
+ * it by an iterator over the rows that goes nowhere and by reads of what was found. The former takes a
+ * pessimistic one's lock, or keeps its moment; an optimistic one depends on the latter alone (odb_vector.h).
  */
 #include "vector/hits.h"
 
@@ -304,6 +306,29 @@ static odb_status note_masked(struct job *j)
     return st;
 }
 
+/* To a transaction a search is a scan of all it might have found. Before its moment is asked for, which may
+ * move on with the lock. */
+static odb_status tell_transaction(struct job *j)
+{
+    odb_range range = {.prefix = j->how->prefix, .keys_only = true};
+    odb_iter *it;
+    odb_status st = odb_iter_new(j->at, j->ix->data, &range, &it);
+
+    if (st == ODB_OK)
+        odb_iter_free(it);
+    return st;
+}
+
+/* The hits are read, where that has not been done to order them. */
+static odb_status read_hits(struct job *j)
+{
+    odb_status st = ODB_OK;
+
+    for (size_t i = 0; i < j->h->count && (st == ODB_OK || st == ODB_ABSENT); i++)
+        st = odb_exists(j->at, j->ix->data, vec_hits_id(j->h, i));
+    return st == ODB_ABSENT ? ODB_OK : st; /* written past a lock: the commit tells */
+}
+
 static bool consider_own(void *arg, const odb_op *op)
 {
     struct job *j = arg;
@@ -319,6 +344,16 @@ static odb_status add_own(struct job *j)
     odb_status st = odb_txn_pending(j->at.txn, j->ix->data, &range, consider_own, j);
 
     return st == ODB_OK ? j->failed : st;
+}
+
+/* What was found in memory, and what is written here alone. */
+static odb_status settle_in_transaction(struct job *j)
+{
+    odb_status st = ODB_OK;
+
+    if (j->stats.reranked < j->h->count)
+        st = read_hits(j);
+    return st == ODB_OK ? add_own(j) : st;
 }
 
 /* ---- codes ---- */
@@ -716,7 +751,7 @@ static odb_status search_at_moment(struct job *j)
 odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *h)
 {
     struct job j = {.ix = ix, .at = at, .h = h, .how = &h->how, .k = h->how.k, .passing = SAMPLE};
-    odb_status st;
+    odb_status st = ODB_OK;
 
     j.kernel = vec_kernel_choose(os_env("ODB_SIMD"));
     j.ef = h->how.ef ? h->how.ef : atomic_load_explicit(&ix->ef_search, memory_order_relaxed);
@@ -725,7 +760,11 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
     if (h->how.time_limit_ms)
         j.until_ns = os_now_ns(ix->os) + (uint64_t)h->how.time_limit_ms * 1000000;
     j.now_us = (int64_t)os_wall_us(ix->os);
-    st = enter_moment(&j, at);
+    /* Ids that are given are read one by one. */
+    if (at.txn && (!h->how.within || atomic_load(&ix->state) != VEC_READY))
+        st = tell_transaction(&j);
+    if (st == ODB_OK)
+        st = enter_moment(&j, at);
     if (atomic_load(&ix->state) != VEC_READY || h->how.within) {
         if (st == ODB_OK && atomic_load(&ix->state) == VEC_READY)
             st = search_ids(&j);
@@ -748,7 +787,7 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
     if (st == ODB_AGAIN)
         st = search_table(&j); /* sees the transaction's own, too */
     else if (st == ODB_OK && at.txn)
-        st = add_own(&j);
+        st = settle_in_transaction(&j);
 done:
     leave_moment(&j);
     mem_free(j.masked.slot);

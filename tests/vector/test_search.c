@@ -438,6 +438,126 @@ static void more_fills_no_statistics(void **state)
     free(x);
 }
 
+static void begin(struct fixture *f, odb_isolation isolation, bool is_pessimistic, odb_txn **out)
+{
+    odb_txn_options opt = {.size = sizeof opt,
+                           .isolation = isolation,
+                           .is_pessimistic = is_pessimistic,
+                           .no_wait = true};
+
+    assert_ok(odb_txn_begin(f->db, &opt, out));
+}
+
+static float nearest_in(odb_txn *t, const float *q)
+{
+    odb_vec_search how = {.size = sizeof how, .k = 1};
+    odb_vec_hits *hits;
+    float d;
+
+    assert_ok(odb_vec_find(odb_in(t), q, DIM, &how, &hits));
+    d = odb_vec_hits_count(hits) ? odb_vec_hits_at(hits, 0).distance : INFINITY;
+    odb_vec_hits_free(hits);
+    return d;
+}
+
+/* Nothing is near, so put it: two who do that one beside the other must not both get it, the first two vectors
+ * of all included. */
+static void a_search_holds_off_who_would_change_what_it_found(void **state)
+{
+    struct fixture *f = *state;
+    float q[DIM] = {9}, far[DIM] = {1};
+    odb_txn *t, *u;
+
+    open_with(f, ODB_VEC_MANUAL, ODB_VEC_F32, 1);
+    for (int round = 0; round < 3; round++, q[1] += 1) {
+        begin(f, ODB_SERIALIZABLE, true, &t);
+        begin(f, ODB_SERIALIZABLE, true, &u);
+        assert_true(nearest_in(t, q) > 0.5f);
+        assert_true(nearest_in(u, q) > 0.5f);
+        assert_status(odb_vec_put(f->db, t, odb_s("t"), q, DIM), ODB_TIMEOUT);
+        assert_status(odb_vec_put(f->db, u, odb_s("u"), q, DIM), ODB_TIMEOUT);
+        odb_txn_free(u);
+        assert_ok(odb_vec_put(f->db, t, odb_s("t"), q, DIM));
+        assert_ok(odb_txn_commit(t, NULL));
+        odb_txn_free(t);
+    }
+    /* Who asks for no locks is noticed at the commit. */
+    begin(f, ODB_SERIALIZABLE, true, &t);
+    q[1] += 1;
+    assert_true(nearest_in(t, q) > 0.5f);
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("v"), q, DIM));
+    assert_ok(odb_vec_put(f->db, t, odb_s("t"), far, DIM));
+    assert_status(odb_txn_commit(t, NULL), ODB_CONFLICT);
+    odb_txn_free(t);
+}
+
+/* A search is a read like any other: from then on the moment stays, whatever is locked. */
+static void a_transaction_that_has_searched_keeps_its_moment(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 50, 46), q[DIM] = {9}, d;
+    odb_value v;
+    odb_txn *t;
+
+    begin(f, ODB_SNAPSHOT, true, &t);
+    d = nearest_in(t, q);
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("new"), q, DIM));
+    assert_status(odb_txn_get_for_update(t, NULL, odb_s("lock"), &v), ODB_ABSENT);
+    assert_true(nearest_in(t, q) == d);
+    odb_txn_free(t);
+    free(x);
+}
+
+/* Without locks a transaction depends on what a search has found, in all forms and plans. */
+static void what_a_search_found_counts_as_read(void **state)
+{
+    struct fixture *f = *state;
+    odb_vec_config to = {.size = sizeof to};
+    float *x = put_many(f, "a", 50, 48), q[DIM] = {9};
+    odb_txn *t;
+
+    for (int form = ODB_VEC_F32; form <= ODB_VEC_I8; form++) {
+        to.form = (odb_vec_form)form;
+        assert_ok(odb_vec_rebuild(f->db, &to, 1, NULL, NULL));
+        for (int is_near = 0; is_near < 2; is_near++) {
+            q[1] += 1;
+            assert_ok(odb_vec_put(f->db, NULL, odb_s("near"), q, DIM));
+            begin(f, ODB_SERIALIZABLE, false, &t);
+            assert_true(nearest_in(t, q) == 0);
+            q[1] += 1;
+            assert_ok(odb_vec_put(f->db, NULL, odb_s(is_near ? "near" : "a/00001"), x, DIM));
+            assert_ok(odb_txn_put(t, NULL, odb_s("there is one"), odb_s("")));
+            assert_status(odb_txn_commit(t, NULL), is_near ? ODB_CONFLICT : ODB_OK);
+            odb_txn_free(t);
+        }
+    }
+    free(x);
+}
+
+/* And on nothing it went past, but for what is claimed. */
+static void a_claim_on_the_vectors_makes_a_search_count(void **state)
+{
+    struct fixture *f = *state;
+    float *x = put_many(f, "a", 50, 47), q[DIM] = {9};
+    odb_cf *vectors;
+    odb_txn *t, *u;
+
+    assert_ok(odb_cf_open(f->db, ODB_FAMILY_VECTOR_DATA, &vectors));
+    begin(f, ODB_SERIALIZABLE, false, &t);
+    begin(f, ODB_SERIALIZABLE, false, &u);
+    assert_ok(odb_txn_claim(t, vectors, NULL, true));
+    assert_ok(odb_txn_claim(u, vectors, NULL, true));
+    assert_true(nearest_in(t, q) > 0.5f);
+    assert_true(nearest_in(u, q) > 0.5f);
+    assert_ok(odb_vec_put(f->db, t, odb_s("t"), q, DIM));
+    assert_ok(odb_vec_put(f->db, u, odb_s("u"), q, DIM));
+    assert_ok(odb_txn_commit(t, NULL));
+    assert_status(odb_txn_commit(u, NULL), ODB_CONFLICT);
+    odb_txn_free(t);
+    odb_txn_free(u);
+    free(x);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -453,6 +573,10 @@ int main(int argc, char **argv)
         T(ids_that_are_given_are_looked_up_at_one_moment),
         T(a_diverse_search_reads_its_hits_at_its_moment),
         T(more_fills_no_statistics),
+        T(a_search_holds_off_who_would_change_what_it_found),
+        T(a_transaction_that_has_searched_keeps_its_moment),
+        T(what_a_search_found_counts_as_read),
+        T(a_claim_on_the_vectors_makes_a_search_count),
     };
 
     return RUN(tests, argc, argv);
