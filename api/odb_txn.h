@@ -21,21 +21,24 @@
  *
  *     may happen:          dirty read  fuzzy read  lost update  read skew  write skew  phantom
  *     ODB_SNAPSHOT             no          no           no          no         yes       (1)
- *     ODB_SERIALIZABLE         no          no           no          no         no         no
+ *     ODB_SERIALIZABLE         no          no           no          no         no        no (2)
  *
  *     (1) never inside one transaction, since it reads one moment; but two transactions may each
  *     insert what the other one looked for and did not find, which is write skew again.
+ *     (2) of keys and ranges. A search among vectors (vector/odb_vector.h) is a walk to a pessimistic
+ *     transaction; an optimistic one depends on its hits, and on the rest only after odb_txn_claim().
  *
  * ODB_SNAPSHOT refuses a commit when a key it writes was written by anybody, in a transaction or not,
  * since the transaction's moment: the first committer wins. ODB_SERIALIZABLE refuses it too when
  * anything the transaction has read was written: keys, also those that were not there, and the part of
  * a range that its iterators walked. Under ODB_SNAPSHOT the same is had for single keys and ranges
- * with odb_txn_get_for_update() and odb_txn_claim(). A transaction that writes nothing never fails.
+ * with odb_txn_get_for_update() and odb_txn_claim(). An optimistic transaction that writes nothing never
+ * fails.
  *
  * Optimistic transactions (the default) wait for nobody. With `is_pessimistic`, writing a key and
  * odb_txn_get_for_update() lock it until the end, and wait for whoever has it: better when conflicts
  * are the rule. Locks are between pessimistic transactions; who writes without asking is not held up,
- * and the commit of the lock's holder then says ODB_CONFLICT.
+ * and the commit of the lock's holder, though it has written nothing, then says ODB_CONFLICT.
  *
  * A transaction, with the iterators made in it, belongs to one thread at a time.
  * docs/transactions.md explains more.

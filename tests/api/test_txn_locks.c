@@ -88,6 +88,22 @@ struct deadlock {
     char text[512];
 };
 
+/* Also who writes nothing, as it may have read half of what was written. */
+static void a_reader_with_locks_is_told_of_who_wrote_past_them(void **state)
+{
+    struct fixture *f = *state;
+    odb_txn *t = begin(f, &locking), *u = begin(f, &serializable);
+    odb_value v;
+
+    assert_status(odb_get(odb_in(t), NULL, odb_s("k"), &v), ODB_ABSENT);
+    assert_status(odb_get(odb_in(u), NULL, odb_s("k"), &v), ODB_ABSENT);
+    put_text(f, NULL, "k", "1");
+    assert_status(odb_txn_commit(t, NULL), ODB_CONFLICT);
+    assert_ok(odb_txn_commit(u, NULL)); /* without locks it ran at its moment */
+    odb_txn_free(t);
+    odb_txn_free(u);
+}
+
 static void *deadlock_run(void *arg)
 {
     struct deadlock *d = arg;
@@ -228,6 +244,7 @@ int main(void)
         BOTH(a_lock_keeps_others_out_until_the_end),
         BOTH(shared_locks_go_together_and_rise_alone),
         BOTH(who_writes_past_a_lock_is_noticed),
+        BOTH(a_reader_with_locks_is_told_of_who_wrote_past_them),
         BOTH(the_youngest_of_a_circle_loses),
         BOTH(two_who_share_and_both_want_more_do_not_wait_for_ever),
         BOTH(a_counter_counts_everyone),
