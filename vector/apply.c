@@ -317,6 +317,18 @@ static bool is_linked(const struct vec_index *ix, uint32_t slot)
     return slot / 64 < ix->linked_words && vec_bit(ix->linked, slot);
 }
 
+/* What is stored of the next of those that were taken out. */
+static odb_status drop_gone(struct vec_index *ix, odb_batch *batch, size_t i)
+{
+    odb_status st = drop_key(ix, batch, VEC_KEY_NODE, ix->gone.slot[i]);
+
+    if (st == ODB_OK)
+        st = drop_key(ix, batch, VEC_KEY_DEAD, ix->gone.slot[i]);
+    if (st == ODB_OK)
+        st = drop_key(ix, batch, VEC_KEY_PENDING, ix->gone.slot[i]);
+    return st;
+}
+
 /* What changed, as one batch. */
 static odb_status flush_changes(struct vec_index *ix, odb_batch *batch, struct buf *b)
 {
@@ -327,13 +339,8 @@ static odb_status flush_changes(struct vec_index *ix, odb_batch *batch, struct b
             st = put_node(ix, batch, ix->dirty.slot[i], b);
     for (size_t i = 0; i < ix->done.len && st == ODB_OK; i++)
         st = drop_key(ix, batch, VEC_KEY_PENDING, ix->done.slot[i]);
-    for (size_t i = 0; i < ix->gone.len && st == ODB_OK; i++) {
-        st = drop_key(ix, batch, VEC_KEY_NODE, ix->gone.slot[i]);
-        if (st == ODB_OK)
-            st = drop_key(ix, batch, VEC_KEY_DEAD, ix->gone.slot[i]);
-        if (st == ODB_OK)
-            st = drop_key(ix, batch, VEC_KEY_PENDING, ix->gone.slot[i]);
-    }
+    for (size_t i = 0; i < ix->gone.len && st == ODB_OK; i++)
+        st = drop_gone(ix, batch, i);
     return st == ODB_OK ? odb_commit(ix->db, batch, NULL) : st;
 }
 
@@ -401,7 +408,16 @@ static odb_status flush_everything(struct vec_index *ix, odb_batch *batch, struc
     if (st == ODB_OK)
         st = odb_commit(ix->db, batch, NULL);
     odb_batch_clear(batch);
-    return st == ODB_OK ? remove_stored(ix, batch, true) : st;
+    if (st == ODB_OK)
+        st = remove_stored(ix, batch, true);
+    for (size_t i = 0; i < ix->gone.len && st == ODB_OK; i++) { /* also their markers P */
+        st = drop_gone(ix, batch, i);
+        if (st == ODB_OK && (odb_batch_count(batch) >= BATCH_NODES || i + 1 == ix->gone.len)) {
+            st = odb_commit(ix->db, batch, NULL);
+            odb_batch_clear(batch);
+        }
+    }
+    return st;
 }
 
 struct returned {
