@@ -17,6 +17,7 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "base/coding.h"
 #include "base/hash.h"
 
 #define STATE_NAME "odb.vector"
@@ -222,6 +223,19 @@ static void set_name(struct vec_index *ix, uint32_t slot, uint32_t ref)
     vec_name_drop(&ix->a, vec_name_set(&ix->a, slot, ref));
 }
 
+bool vec_loaded_wait(struct vec_index *ix)
+{
+    while (ix->is_loading && ix->load_failed == ODB_OK)
+        os_cond_wait(&ix->loaded, &ix->slot_lock);
+    return !ix->is_loading;
+}
+
+bool vec_slot_reserved(const struct vec_index *ix, uint32_t slot)
+{
+    return vec_slot_exists(&ix->a, slot) && vec_begin(&ix->a, slot) == VEC_NEVER &&
+           vec_name(&ix->a, slot);
+}
+
 /* The markers of a slot that is used again were removed by a commit, which conflicts with the writes of
  * whoever began before: he gets a slot nobody has had. */
 odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint64_t moment, uint32_t *out)
@@ -231,11 +245,9 @@ odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint64_t moment, ui
     bool again;
 
     os_mutex_lock(&ix->slot_lock);
-    if (ix->is_loading) {
-        st = ix->load_failed != ODB_OK
-                 ? err_set(ix->load_failed,
-                           "vector index: loading it failed, odb_vec_rebuild() tries again")
-                 : ODB_AGAIN;
+    if (!vec_loaded_wait(ix)) {
+        st = err_set(ix->load_failed,
+                     "vector index: loading it failed, odb_vec_rebuild() tries again");
         goto done;
     }
     /* The observer cannot fail: there is room for this one among the pending now. */
@@ -272,7 +284,7 @@ done:
 void vec_slot_return(struct vec_index *ix, uint32_t slot)
 {
     os_mutex_lock(&ix->slot_lock);
-    if (!ix->is_loading && ix->reserved) {
+    if (vec_loaded_wait(ix) && vec_slot_reserved(ix, slot)) { /* else a gap until the next open */
         set_name(ix, slot, 0);
         ix->reserved--;
         err_ignore(vec_list_add(&ix->free, slot)); /* else a gap until the next open */
@@ -423,6 +435,7 @@ static void see_commit(void *arg, const odb_commit_info *commit)
         return; /* of other families, or the graph being stored */
     s.is_foreign = false;
     os_mutex_lock(&ix->slot_lock);
+    ix->told = commit->sequence;
     if (ix->is_loading || atomic_load(&ix->state) != VEC_READY) {
         ix->missed = true;
         os_mutex_unlock(&ix->slot_lock);
@@ -622,11 +635,52 @@ static void wait_for_readers(struct vec_index *ix)
     }
 }
 
+/* Note who has which slot reserved: slot u32, length u32, id. Under slot_lock. */
+static odb_status hold_reserved(struct vec_index *ix)
+{
+    uint32_t slots = atomic_load(&ix->a.slot_count);
+    size_t left = ix->reserved;
+    odb_status st = ODB_OK;
+
+    for (uint32_t slot = 0; slot < slots && left && st == ODB_OK; slot++) {
+        odb_slice id;
+        uint8_t head[8];
+
+        if (!vec_slot_reserved(ix, slot))
+            continue;
+        left--;
+        id = name_of_slot(ix, slot);
+        enc_u32(head, slot);
+        enc_u32(head + 4, (uint32_t)id.size);
+        st = buf_append(&ix->held, head, sizeof head);
+        if (st == ODB_OK)
+            st = buf_append(&ix->held, id.data, id.size);
+    }
+    return st;
+}
+
+/* From here on slots are waited for, and the observer only notes. What was noted for a load that failed stays.
+ * On failure everything is as it was. */
+static odb_status begin_loading(struct vec_index *ix)
+{
+    odb_status st = ODB_OK;
+
+    os_mutex_lock(&ix->slot_lock);
+    if (!ix->is_loading)
+        st = hold_reserved(ix);
+    if (st == ODB_OK) {
+        ix->is_loading = true;
+        ix->load_failed = ODB_OK;
+    } else {
+        buf_release(&ix->held);
+    }
+    os_mutex_unlock(&ix->slot_lock);
+    return st;
+}
+
 static void forget_all(struct vec_index *ix)
 {
     os_mutex_lock(&ix->slot_lock);
-    ix->is_loading = true;
-    ix->load_failed = ODB_OK;
     ix->missed = false;
     ix->free.len = ix->pending.len = ix->pending_head = ix->reserved = 0;
     atomic_store(&ix->pending_count, 0);
@@ -650,6 +704,21 @@ static void forget_all(struct vec_index *ix)
     atomic_store(&ix->newest, 0);
 }
 
+/* The observer is told of a commit before anyone can read it, which is soon. Whom it was told of while it still
+ * followed is in no arena but the one that is gone: the snapshot has to have him. */
+static odb_status wait_for_told(struct vec_index *ix)
+{
+    uint64_t told, seq = 0;
+    odb_status st;
+
+    os_mutex_lock(&ix->slot_lock);
+    told = ix->told;
+    os_mutex_unlock(&ix->slot_lock);
+    while ((st = odb_sequence(odb_now(ix->db), &seq)) == ODB_OK && seq < told)
+        os_thread_sleep(20000);
+    return st;
+}
+
 static odb_status load_once(struct vec_index *ix, bool anew)
 {
     struct vec_space space = space_of(&ix->config);
@@ -659,7 +728,9 @@ static odb_status load_once(struct vec_index *ix, bool anew)
     odb_status st;
 
     forget_all(ix);
-    st = odb_snapshot_new(ix->db, &snapshot);
+    st = wait_for_told(ix);
+    if (st == ODB_OK)
+        st = odb_snapshot_new(ix->db, &snapshot);
     if (st == ODB_OK)
         st = odb_sequence(odb_asof(snapshot), &seq);
     if (st == ODB_OK)
@@ -684,13 +755,17 @@ odb_status vec_load(struct vec_index *ix, bool anew)
     atomic_store(&ix->is_stale, true);
     if (atomic_load(&ix->state) == VEC_READY)
         wait_for_readers(ix);
+    st = begin_loading(ix);
+    if (st != ODB_OK) /* the rows are searched, and commits followed all the same */
+        return st;
     for (int tries = 0; st == ODB_OK && again; tries++) {
         st = load_once(ix, anew);
         os_mutex_lock(&ix->slot_lock);
         again = st == ODB_OK && ix->missed;
         if (again && tries == 20)
-            st = err_set(ODB_AGAIN, "vector index: commits kept coming while it was loaded");
+            st = err_set(ODB_BUSY, "vector index: commits kept coming while it was loaded");
         if (!again && st == ODB_OK) {
+            buf_release(&ix->held);
             ix->is_loading = false;
             atomic_store(&ix->form, (int)ix->a.space.form);
             atomic_store_explicit(&ix->ef_search, ix->config.ef_search, memory_order_relaxed);
@@ -699,12 +774,13 @@ odb_status vec_load(struct vec_index *ix, bool anew)
         }
         os_mutex_unlock(&ix->slot_lock);
     }
-    if (st != ODB_OK) { /* nothing half loaded stays: searches read the rows, writes are refused */
+    if (st != ODB_OK) { /* nothing half loaded stays: searches read the rows, vectors are refused */
         forget_all(ix);
         os_mutex_lock(&ix->slot_lock);
         ix->load_failed = st;
         os_mutex_unlock(&ix->slot_lock);
     }
+    os_cond_broadcast(&ix->loaded);
     return st;
 }
 
@@ -757,7 +833,9 @@ static void close_index(odb_db *db, void *state)
     mem_free(ix->done.slot);
     mem_free(ix->gone.slot);
     mem_free(ix->dirty.slot);
+    buf_release(&ix->held);
     os_cond_destroy(&ix->changed);
+    os_cond_destroy(&ix->loaded);
     os_mutex_destroy(&ix->open_lock);
     os_mutex_destroy(&ix->write_lock);
     os_mutex_destroy(&ix->slot_lock);
@@ -777,6 +855,7 @@ static odb_status attach_shell(odb_db *db, struct vec_index **out)
     os_mutex_init(&ix->write_lock, RANK_VEC_WRITE);
     os_mutex_init(&ix->slot_lock, RANK_VEC_SLOT);
     os_cond_init(&ix->changed);
+    os_cond_init(&ix->loaded);
     epoch_init(&ix->epoch);
     atomic_store(&ix->is_stale, true);
     st = odb_attach(db, STATE_NAME, ix, close_index);

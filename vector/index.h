@@ -12,6 +12,8 @@
  * epoch before the floor rose looks at all codes instead of the graph: the slots still are what they were.
  * 4. A slot is free again only when the removal of its rows and markers is committed and every reader
  *    of the time has left.
+ * 5. A slot that is reserved stays so over a load: a transaction under way may have written its number.
+ *    It has a name and has not begun.
  *
  * Locks: open_lock (loading, configuration) before write_lock (the graph, what is stored of it)
  * before slot_lock (slots, pending, idle scratches). The observer takes slot_lock alone.
@@ -61,6 +63,7 @@ struct vec_index {
 
     struct os_mutex slot_lock;
     struct os_cond changed;  /* with slot_lock: pending grew or shrank, or the end is near */
+    struct os_cond loaded;   /* with slot_lock: it is, or that has failed */
     struct vec_list free;    /* under slot_lock */
     uint64_t freed;          /* by then all that is stored of them was gone; under slot_lock */
     struct vec_list pending; /* under slot_lock: from pending_head on */
@@ -75,6 +78,7 @@ struct vec_index {
     atomic_int form;          /* a.space.form, for those outside the epoch */
     bool is_loading, missed;  /* under slot_lock: the observer only notes that it was called */
     odb_status load_failed;   /* under slot_lock: why it is still loading, for good */
+    uint64_t told;            /* under slot_lock: the newest commit of vectors the observer knows */
     bool is_stopping;         /* under slot_lock */
     bool is_idle;             /* under slot_lock: the thread waits for the next commit */
     struct vec_scratch *idle; /* under slot_lock */
@@ -82,6 +86,7 @@ struct vec_index {
 
     struct os_mutex write_lock;
     struct vec_scratch writer; /* the rest under write_lock */
+    struct buf held;           /* while it is loaded: who has which slot reserved, (5) */
     uint64_t *linked;          /* a bit for each slot in the graph */
     size_t linked_words;
     struct vec_dirty dirty;
@@ -105,11 +110,16 @@ ODB_MUST_CHECK odb_status vec_index_begin(struct vec_index *ix, uint32_t dim);
 /* Load from the stored rows; `anew` builds the graph from nothing. Under open_lock and write_lock. */
 ODB_MUST_CHECK odb_status vec_load(struct vec_index *ix, bool anew);
 
-/* A slot for a vector of this id, with memory for its code, for somebody who reads at `moment`. ODB_AGAIN:
- * loading, wait for open_lock. */
+/* Under slot_lock, which it lets go of meanwhile: wait for whoever loads the index. False: that failed. Not
+ * with open_lock or write_lock, nor in the epoch: the loader waits for those. */
+bool vec_loaded_wait(struct vec_index *ix);
+/* Whether somebody has this slot who has not committed. Under slot_lock, with an arena. */
+bool vec_slot_reserved(const struct vec_index *ix, uint32_t slot);
+/* A slot for a vector of this id, with memory for its code, for somebody who reads at `moment`. Waits while the
+ * index is loaded, and fails when that does. */
 ODB_MUST_CHECK odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint64_t moment,
                                         uint32_t *out);
-/* Give back a slot that was not committed and never will be. */
+/* Give back a slot that was not committed and never will be. Waits while the index is loaded. */
 void vec_slot_return(struct vec_index *ix, uint32_t slot);
 ODB_MUST_CHECK odb_status vec_list_add(struct vec_list *list, uint32_t slot);
 ODB_MUST_CHECK odb_status vec_list_reserve(struct vec_list *list, size_t count);
@@ -165,7 +175,7 @@ ODB_MUST_CHECK odb_status vec_form_choose(struct vec_index *ix, odb_at at,
 /* ---- write.c ---- */
 
 /* The writes of one vector, into a transaction that may hold others. `*slot` is VEC_NONE, or what an
- * earlier try got. ODB_AGAIN: loading. */
+ * earlier try got. Waits while the index is loaded. */
 ODB_MUST_CHECK odb_status vec_put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const float *x,
                                      uint32_t dim, float norm, uint32_t *slot);
 

@@ -13,6 +13,7 @@
  * yet. Otherwise the links are dropped and every vector becomes pending, which is found by looking
  * through all until the graph is built. A row of vector_data that cannot be used (damaged, of another
  * dimension) is counted and left alone; two rows that name one slot get slots of their own, rewritten.
+ * Slots that transactions under way have reserved stay theirs.
  * At last whoever no way leads to is linked once more.
  */
 #include "vector/index.h"
@@ -21,6 +22,8 @@
 
 #include "base/alloc.h"
 #include "base/coding.h"
+
+#define SLOTS_SPARE ((uint32_t)1 << 20) /* so many more than rows tell may have been handed out */
 
 struct double_row {
     struct double_row *next;
@@ -572,48 +575,112 @@ static odb_status drop_dead(struct loading *l)
     return st;
 }
 
-/* Rows that share a slot, or name an impossible one: each gets its own, and is stored again. */
+/* The next of those who have slots reserved (index.h, (5)). */
+static bool next_held(struct dec *d, uint32_t *slot, odb_slice *id)
+{
+    uint32_t len;
+
+    *slot = dec_u32(d);
+    len = dec_u32(d);
+    *id = dec_bytes(d, len);
+    return !d->bad;
+}
+
+/* There are their slots, though no row names them yet. */
+static odb_status know_held(struct loading *l)
+{
+    struct dec d = dec_from(buf_slice(&l->ix->held));
+    uint32_t all = l->ix->a.slots_max;
+    odb_status st = ODB_OK;
+    odb_slice id;
+
+    for (uint32_t slot; st == ODB_OK && dec_left(&d) && next_held(&d, &slot, &id);)
+        if (slot < all)
+            st = know_slot(l, slot);
+    if (l->slot_max < all && l->slot_max - SLOTS_SPARE < l->slot_count)
+        l->slot_max = all - l->slot_count > SLOTS_SPARE ? l->slot_count + SLOTS_SPARE : all;
+    return st;
+}
+
+/* Reserve their slots again, but for those that a row has or had: who committed meanwhile has his no longer. */
+static odb_status reserve_held(struct loading *l)
+{
+    struct vec_index *ix = l->ix;
+    struct dec d = dec_from(buf_slice(&ix->held));
+    odb_status st = ODB_OK;
+    odb_slice id;
+
+    os_mutex_lock(&ix->slot_lock);
+    for (uint32_t slot, name; st == ODB_OK && dec_left(&d) && next_held(&d, &slot, &id);) {
+        if (slot >= l->slot_count || vec_bit(l->data, slot) || vec_bit(l->dead, slot))
+            continue;
+        st = vec_arena_grow(&ix->a, slot);
+        if (st == ODB_OK)
+            st = vec_name_add(&ix->a, id, &name);
+        if (st != ODB_OK)
+            break;
+        vec_name_drop(&ix->a, vec_name_set(&ix->a, slot, name));
+        ix->reserved++;
+    }
+    os_mutex_unlock(&ix->slot_lock);
+    return st;
+}
+
+/* The next slot nobody has. Gaps come first: numbers that grow with each load would pass for damage some day. */
+static uint32_t next_unused(const struct loading *l, uint32_t slot)
+{
+    while (know_bit(l->data, l, slot) || know_bit(l->node, l, slot) || know_bit(l->dead, l, slot) ||
+           vec_slot_reserved(l->ix, slot))
+        slot++;
+    return slot;
+}
+
+/* Rows that share a slot, or name an impossible one: each gets its own, and is stored again, unless somebody has
+ * written one of them since the snapshot. Either way there is more to see than the snapshot has, and the index is
+ * loaded once more. */
 static odb_status settle_doubles(struct loading *l)
 {
     struct vec_index *ix = l->ix;
-    uint32_t slot = l->slot_count;
+    odb_txn_options opt = {.size = sizeof opt, .max_bytes = SIZE_MAX, .snapshot = l->at.snapshot};
+    uint32_t slot = 0;
     struct buf row = {0};
-    odb_batch *batch = NULL;
+    odb_txn *t = NULL;
     odb_status st = ODB_OK;
 
     if (l->doubles)
-        st = odb_batch_new(&batch);
-    for (struct double_row *d = l->doubles; d && st == ODB_OK; d = d->next, slot++) {
+        st = odb_txn_begin(ix->db, &opt, &t);
+    for (struct double_row *d = l->doubles; d && st == ODB_OK; d = d->next) {
         odb_slice id = odb_bytes(d->bytes, d->id_len);
         uint8_t key[VEC_KEY_LEN];
         struct vec_data v;
 
         if (vec_data_read(odb_bytes(d->bytes + d->id_len, VEC_DATA_HEAD + ix->a.space.dim * 4), &v))
             continue; /* cannot be: it was read before */
+        slot = next_unused(l, slot);
         vec_data_floats(&v, l->floats);
         buf_reset(&row);
         st = vec_data_write(&row, l->floats, v.dim, slot, v.norm);
         vec_key(key, VEC_KEY_PENDING, slot);
         if (st == ODB_OK)
-            st = odb_batch_put(batch, ix->data, id, buf_slice(&row));
+            st = odb_txn_put(t, ix->data, id, buf_slice(&row));
         if (st == ODB_OK)
-            st = odb_batch_put(batch, ix->graph, odb_bytes(key, sizeof key), id);
+            st = odb_txn_put(t, ix->graph, odb_bytes(key, sizeof key), id);
         if (st == ODB_OK)
             st = load_vector(l, id, buf_slice(&row));
     }
-    if (st == ODB_OK && batch) {
-        st = odb_commit(ix->db, batch, NULL);
-        if (st == ODB_READONLY) {
-            atomic_store_explicit(&ix->is_readonly, true, memory_order_relaxed);
-            st = ODB_OK;
-        }
-        os_mutex_lock(&ix->slot_lock);
-        ix->missed =
-            false; /* that was us, and no vector is written while it is loaded but by hand */
-        os_mutex_unlock(&ix->slot_lock);
-    }
-    odb_batch_free(batch);
+    if (st == ODB_OK && t)
+        st = odb_txn_commit(t, NULL); /* which the observer notes */
+    odb_txn_free(t);
     buf_release(&row);
+    if (st == ODB_READONLY) {
+        atomic_store_explicit(&ix->is_readonly, true, memory_order_relaxed);
+        st = ODB_OK;
+    } else if (odb_txn_should_retry(st)) {
+        os_mutex_lock(&ix->slot_lock);
+        ix->missed = true;
+        os_mutex_unlock(&ix->slot_lock);
+        st = ODB_OK;
+    }
     return st;
 }
 
@@ -629,10 +696,14 @@ static odb_status hand_over(struct loading *l)
         if (vec_bit(l->data, slot)) {
             if (!vec_bit(l->node, slot))
                 st = vec_list_add(&ix->pending, slot);
-        } else if (!vec_bit(l->dead, slot)) {
+        } else if (!vec_bit(l->dead, slot) && !vec_slot_reserved(ix, slot)) {
             st = vec_list_add(&ix->free, slot);
         }
     }
+    if (st == ODB_OK) /* the observer relies on room for those */
+        st = vec_list_reserve(&ix->pending, ix->pending.len + ix->reserved);
+    if (st == ODB_OK)
+        st = vec_map_reserve(ix, ix->map_len + ix->reserved);
     atomic_store(&ix->pending_count, ix->pending.len);
     os_mutex_unlock(&ix->slot_lock);
     ix->linked = l->node;
@@ -657,12 +728,13 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
         rows += stats.level[i].entries;
     ix->a.expected = rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX; /* whole huge pages at once */
     /* Slots outnumber the rows ever written by those of transactions that failed. */
-    l.slot_max = 16 * rows + ((uint64_t)1 << 20) < ix->a.slots_max
-                     ? (uint32_t)(16 * rows + ((uint64_t)1 << 20))
-                     : ix->a.slots_max;
+    l.slot_max = 16 * rows + SLOTS_SPARE < ix->a.slots_max ? (uint32_t)(16 * rows + SLOTS_SPARE)
+                                                           : ix->a.slots_max;
     l.floats = mem_array(ix->a.space.dim, sizeof *l.floats);
     if (!l.floats)
         st = err_set(ODB_NOMEM, "vector index: no memory to load it");
+    if (st == ODB_OK)
+        st = know_held(&l);
     if (st == ODB_OK)
         st = load_meta(&l);
     if (st == ODB_OK && l.has_meta &&
@@ -694,6 +766,8 @@ odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew)
     }
     if (st == ODB_OK)
         st = drop_dead(&l);
+    if (st == ODB_OK)
+        st = reserve_held(&l);
     if (st == ODB_OK)
         st = settle_doubles(&l);
     if (st == ODB_OK)

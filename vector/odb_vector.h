@@ -305,7 +305,10 @@ ODB_API ODB_MUST_CHECK odb_status odb_vec_wait(odb_db *db);
 ODB_API ODB_MUST_CHECK odb_status odb_vec_compact(odb_db *db);
 /* Build the graph anew from the stored rows, with `threads` threads (0: one per processor). `config`
  * (may be NULL) may change m, ef_construction, seed, form. Searches go through all vectors meanwhile.
- * Progress counts vectors. ODB_CANCELLED: the rest follows as ODB_VEC_ASYNC would. */
+ * Progress counts vectors. Transactions that are open stay good; who writes waits while rows are read.
+ * ODB_CANCELLED: the rest follows as ODB_VEC_ASYNC would. ODB_BUSY: commits by hand to vector_data kept
+ * coming. After that, or any other failure to read the rows, searches go through them and no vector is
+ * taken until a rebuild succeeds. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_rebuild(odb_db *db, const odb_vec_config *config,
                                                   uint32_t threads, odb_progress *progress,
                                                   void *arg);

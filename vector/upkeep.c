@@ -110,12 +110,8 @@ static odb_status bulk_commit_once(struct odb_vec_bulk *b)
 
         at += b->id_len[i];
         st = vec_check_vector(b->ix, x, b->dim, &norm);
-        while (st == ODB_OK &&
-               (st = vec_put_in(b->ix, t, id, x, b->dim, norm, &b->slot[i])) == ODB_AGAIN) {
-            os_mutex_lock(&b->ix->open_lock); /* until it is loaded */
-            os_mutex_unlock(&b->ix->open_lock);
-            st = ODB_OK;
-        }
+        if (st == ODB_OK)
+            st = vec_put_in(b->ix, t, id, x, b->dim, norm, &b->slot[i]);
     }
     if (st == ODB_OK)
         st = odb_txn_commit(t, NULL);
@@ -140,7 +136,7 @@ static odb_status bulk_commit(struct odb_vec_bulk *b)
         return ODB_OK;
     for (int tries = 0; tries < 100; tries++) {
         st = bulk_commit_once(b);
-        if (st != ODB_CONFLICT)
+        if (!odb_txn_should_retry(st))
             break;
     }
     if (st == ODB_OK) {

@@ -16,9 +16,24 @@ struct before {
     uint32_t slot;
 };
 
+struct own_write {
+    odb_slice id;
+    bool is_there;
+};
+
+static bool find_own_write(void *arg, const odb_op *op)
+{
+    struct own_write *w = arg;
+
+    w->is_there = odb_slice_equal(op->key, w->id); /* a prefix comes first of all it begins */
+    return false;
+}
+
 static odb_status look_before(struct vec_index *ix, odb_txn *t, odb_slice id, struct before *out)
 {
-    uint32_t nid;
+    struct own_write own = {id, false};
+    odb_range here = {.prefix = id};
+    bool is_node, may_be_own;
     odb_value v;
     odb_status st = odb_get(odb_in(t), ix->data, id, &v);
 
@@ -27,13 +42,23 @@ static odb_status look_before(struct vec_index *ix, odb_txn *t, odb_slice id, st
         return ODB_OK;
     if (st != ODB_OK)
         return st;
-    if (vec_data_node(odb_bytes(v.data, v.size), &nid) && vec_slot_exists(&ix->a, nid)) {
-        out->is_there = true;
-        out->slot = nid;
-        out->is_own = vec_begin(&ix->a, nid) == VEC_NEVER;
-    }
+    is_node = vec_data_node(odb_bytes(v.data, v.size), &out->slot);
     odb_value_release(&v);
-    return ODB_OK;
+    if (!is_node)
+        return ODB_OK;
+    os_mutex_lock(&ix->slot_lock);
+    if (vec_loaded_wait(ix)) {
+        out->is_there = vec_slot_exists(&ix->a, out->slot);
+        may_be_own = out->is_there && vec_begin(&ix->a, out->slot) == VEC_NEVER;
+    } else { /* nobody can tell, and a marker of a slot that is none is passed over */
+        out->is_there = may_be_own = true;
+    }
+    os_mutex_unlock(&ix->slot_lock);
+    if (may_be_own) { /* or else freed since this transaction began, which will have to give way */
+        st = odb_txn_pending(t, ix->data, &here, find_own_write, &own);
+        out->is_own = own.is_there;
+    }
+    return st;
 }
 
 static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const float *x,
@@ -97,13 +122,6 @@ static odb_status delete_in(struct vec_index *ix, odb_txn *t, odb_slice id)
     return st == ODB_OK ? odb_txn_delete(t, ix->data, id) : st;
 }
 
-/* Wait until whoever loads the index is through. */
-static void wait_for_loading(struct vec_index *ix)
-{
-    os_mutex_lock(&ix->open_lock);
-    os_mutex_unlock(&ix->open_lock);
-}
-
 /* The index, able to take a vector of this dimension. */
 static odb_status index_to_write(odb_db *db, odb_txn *txn, uint32_t dim, struct vec_index **out)
 {
@@ -129,9 +147,7 @@ static odb_status write_alone(struct vec_index *ix, odb_slice id, const float *x
         st = x ? put_in(ix, t, id, x, dim, norm, &slot) : delete_in(ix, t, id);
         if (st == ODB_OK)
             st = odb_txn_commit(t, NULL);
-        if (st == ODB_AGAIN)
-            wait_for_loading(ix);
-        if (st != ODB_CONFLICT && st != ODB_AGAIN)
+        if (!odb_txn_should_retry(st))
             break;
         st = odb_txn_reset(t);
     }
@@ -171,9 +187,7 @@ odb_status odb_vec_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vect
         vec_after_write(ix);
         return st;
     }
-    while ((st = put_in(ix, txn, id, vector, dim, norm, &slot)) == ODB_AGAIN)
-        wait_for_loading(ix);
-    return st;
+    return put_in(ix, txn, id, vector, dim, norm, &slot);
 }
 
 odb_status odb_vec_delete(odb_db *db, odb_txn *txn, odb_slice id)
