@@ -222,6 +222,9 @@ static void several_begin_at_once(void **state)
     struct many m[3] = {{0}};
     pthread_t t[3];
 
+#ifndef ODB_WITH_THREADS
+    skip();
+#endif
     for (uint64_t i = 0; i < 3; i++) {
         m[i].db = f->db;
         m[i].seed = i;
