@@ -204,7 +204,8 @@ ODB_API ODB_MUST_CHECK odb_status odb_compact(odb_db *db, odb_cf *cf, const stru
 ODB_API ODB_MUST_CHECK odb_status odb_wait_idle(odb_db *db);
 
 /* Read every byte of every file and check it: checksums, order of keys, filters, counts. ODB_OK: all
- * sound. ODB_CORRUPT: the text names file and offset. `progress` may be NULL. */
+ * sound. ODB_CORRUPT: the text names file and offset. Others may write meanwhile: what was committed before is
+ * checked. `progress` may be NULL. */
 ODB_API ODB_MUST_CHECK odb_status odb_verify(odb_db *db, odb_progress *progress, void *arg);
 
 /* Run one piece of background work in this thread; false when none is waiting. The way to flush and

@@ -21,7 +21,7 @@
  *    from behind it, was cut by somebody (ledger.c, 2).
  * 6. Numbers are never used twice: the next file number lies above every file there is, whether named
  *    or not, and above the counters; the next sequence number above everything the log, its discarded
- *    tail, the tables and the counters have seen (C8, C17).
+ *    tail, the tables and the counters have seen (C8, C17); of the tail, what can be read (wal/replay.c).
  * 7. The log has marks of how long the manifest was (manifest.c, 4): one that was cut is noticed here.
  * 8. Read-only, nothing is changed at all: the log is replayed into memtables that stay.
  *
@@ -488,9 +488,9 @@ static odb_status recover_replay(struct recovery *r)
     }
     st = replay_init(r);
     if (st == ODB_OK)
-        st = wal_replay(r->s->os, r->s->dir, r->s->db_id, logs->no + first, logs->count - first,
+        st = wal_replay(r->s->dir, r->s->db_id, logs->no + first, logs->count - first,
                         r->counters.is_log_open ? r->counters.log_lsn : WAL_LSN_UNKNOWN, low,
-                        replay_record, r, &res);
+                        WAL_LSN_UNKNOWN, replay_record, r, &res);
     for (uint32_t i = 0; i < r->replay.count && st == ODB_OK; i++)
         st = replay_link(r, &r->replay.family[i].load);
     if (st != ODB_OK)

@@ -698,7 +698,6 @@ struct set_verify {
     bool (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
     void *arg;
     const char *what;
-    uint64_t end; /* of the log that is durable */
     struct manifest_result manifest;
 };
 
@@ -722,8 +721,6 @@ static odb_status set_verify_record(void *arg, const struct wal_record *rec)
     struct dec d = dec_from(rec->payload);
     struct batch_op op;
 
-    if (rec->end_lsn > v->end)
-        return ODB_CANCELLED; /* from here on it may be being written */
     if (rec->type == WAL_MARK)
         return manifest_check_mark(rec->payload, &v->manifest);
     while (batch_next(&d, &op))
@@ -735,13 +732,14 @@ struct set_segments {
     uint64_t no[1024];
     size_t count;
     uint64_t first_lsn;
+    uint64_t end_lsn;
 };
 
 static bool set_verify_segment(void *arg, uint64_t file_no, uint64_t first_lsn, uint64_t end_lsn)
 {
     struct set_segments *seg = arg;
 
-    (void)end_lsn;
+    seg->end_lsn = end_lsn;
     if (seg->count == 0)
         seg->first_lsn = first_lsn;
     seg->no[seg->count++] = file_no;
@@ -754,21 +752,22 @@ static odb_status set_verify_files(struct set_verify *v)
     struct cf_set *s = v->s;
     struct set_segments *seg = mem_zalloc(1, sizeof *seg);
     struct wal_replay_result res;
+    uint64_t durable;
     odb_status st = ODB_OK;
 
     if (!seg)
-        return err_set(ODB_NOMEM, "out of memory verifying the log");
+        return err_set(ODB_NOMEM, "no memory to read the log");
     os_mutex_lock(&s->manifest_lock);
     if (s->manifest)
         st = manifest_read(s->dir, s->db_id, manifest_file_no(s->manifest), set_verify_item, NULL,
                            &v->manifest);
     if (st == ODB_OK && s->wal) {
-        v->end = wal_durable(s->wal);
+        durable = wal_durable(s->wal);
         wal_segments(s->wal, set_verify_segment, seg);
-        st = wal_replay(s->os, s->dir, s->db_id, seg->no, seg->count, seg->first_lsn,
-                        seg->first_lsn, set_verify_record, v, &res);
-        if (st == ODB_CANCELLED)
-            st = ODB_OK;
+        if (durable > seg->end_lsn)
+            durable = seg->end_lsn; /* there were more than fit */
+        st = wal_replay(s->dir, s->db_id, seg->no, seg->count, seg->first_lsn, seg->first_lsn,
+                        durable, set_verify_record, v, &res);
     }
     os_mutex_unlock(&s->manifest_lock);
     mem_free(seg);

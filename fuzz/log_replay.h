@@ -41,7 +41,7 @@ static inline void log_replay_check(struct fuzz_disk *d, const uint64_t *no, siz
     struct log_seen first = {.from = from}, second = {.from = from};
     struct wal_replay_result res = {0}, again = {0};
     uint64_t mutations = sim_mutations(d->os);
-    odb_status st = wal_replay(d->os, d->dir, FUZZ_DB, no, count, WAL_LSN_UNKNOWN, from,
+    odb_status st = wal_replay(d->dir, FUZZ_DB, no, count, WAL_LSN_UNKNOWN, from, WAL_LSN_UNKNOWN,
                                log_see_record, &first, &res);
 
     FUZZ_REQUIRE(fuzz_is_verdict(st));
@@ -51,7 +51,7 @@ static inline void log_replay_check(struct fuzz_disk *d, const uint64_t *no, siz
         FUZZ_REQUIRE(first.records == 0 || res.end_lsn == first.end_lsn);
         FUZZ_REQUIRE(res.seq_floor >= first.batch_seq);
     }
-    FUZZ_REQUIRE(wal_replay(d->os, d->dir, FUZZ_DB, no, count, WAL_LSN_UNKNOWN, from,
+    FUZZ_REQUIRE(wal_replay(d->dir, FUZZ_DB, no, count, WAL_LSN_UNKNOWN, from, WAL_LSN_UNKNOWN,
                             log_see_record, &second, &again) == st);
     FUZZ_REQUIRE(second.records == first.records && second.sum == first.sum);
     FUZZ_REQUIRE(again.end_lsn == res.end_lsn && again.seq_floor == res.seq_floor);

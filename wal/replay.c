@@ -22,12 +22,15 @@
  * 5. A read error is an error, never an end (C15).
  * 6. Nothing is allocated and nothing is read on the word of a number that was not compared with the
  *    bytes that are there (P17).
- * 7. Only reads (P10).
+ * 7. Only reads (P10). Where the end is known, since the log is in use and durable up to there, nothing is read
+ *    from there on, nor the ring at all: a writer may be at it. A stop before it needs no witness.
  * 8. A segment without a good link was never begun, or a power cut took it (wal/roll.c, 2). It is tried where
  *    the log has stopped: where the segment before it is complete, its records prove that they belong
  *    there, by the check; where it is not, nothing fits. The manifest says where the first one begins.
  *
- * Sequence numbers in a discarded tail count for seq_floor: they were given out (C17).
+ * Sequence numbers in a discarded tail count for seq_floor: they were given out (C17). Not those in segments without
+ * a link behind a stop (8): where their records lie in the stream is not known, so that none is told from chance.
+ * They may be given out again; nothing bears them, since those segments go with the recovery.
  * Not here: what is in a batch (cf/).
  */
 #include "base/alloc.h"
@@ -62,6 +65,8 @@ struct replay_segment {
 struct replay {
     struct os_dir *dir;
     uint64_t from;
+    uint64_t
+        to; /* what ends before it is damage; WAL_LSN_UNKNOWN: where it ends is to be found out */
     odb_status (*each)(void *arg, const struct wal_record *rec);
     void *arg;
     struct replay_segment *segment;
@@ -433,6 +438,8 @@ static odb_status replay_open_log(struct replay *r, const struct replay_segment 
     uint64_t first = seg->head.first_lsn, page = first & ~(uint64_t)(WAL_PAGE - 1);
     uint64_t to = page + (seg->size - WAL_SEGMENT_HEADER);
 
+    if (to > r->to)
+        to = r->to;
     source_rewind(&r->log, first, to > first ? to : first);
     return replay_open_segment(r, seg->file_no);
 }
@@ -445,6 +452,8 @@ static odb_status replay_segment(struct replay *r, struct replay_segment *seg, u
 
     if (st != ODB_OK)
         return st;
+    if (goal > r->to)
+        goal = r->to;
     if (seg->head.next_seq > r->last_seq)
         r->last_seq = seg->head.next_seq;
     st = replay_stretch(r, seg, &r->log, goal);
@@ -454,7 +463,9 @@ static odb_status replay_segment(struct replay *r, struct replay_segment *seg, u
         st = replay_stretch(r, seg, &r->ring, goal);
     }
     if (st == ODB_OK && r->pos < goal)
-        st = replay_search_tail(r, seg, stop, &end);
+        st = r->to == WAL_LSN_UNKNOWN
+                 ? replay_search_tail(r, seg, stop, &end)
+                 : source_corrupt(&r->log, stop, "the log ends before what was durable");
     source_close(&r->log);
     return st;
 }
@@ -557,7 +568,7 @@ static odb_status replay_all(struct replay *r)
 {
     odb_status st = ODB_OK;
 
-    for (size_t i = 0; i < r->count && st == ODB_OK; i++) {
+    for (size_t i = 0; i < r->count && r->pos < r->to && st == ODB_OK; i++) {
         struct replay_segment *seg = &r->segment[i];
         bool joins;
 
@@ -615,16 +626,15 @@ static odb_status replay_open_ring(struct replay *r)
     return ODB_OK;
 }
 
-odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id, const uint64_t *file_no,
-                      size_t count, uint64_t first_lsn, uint64_t from,
+odb_status wal_replay(struct os_dir *dir, uint64_t db_id, const uint64_t *file_no, size_t count,
+                      uint64_t first_lsn, uint64_t from, uint64_t to,
                       odb_status (*each)(void *arg, const struct wal_record *rec), void *arg,
                       struct wal_replay_result *out)
 {
     struct replay r = {
-        .dir = dir, .from = from, .each = each, .arg = arg, .count = count, .pos = from};
+        .dir = dir, .from = from, .to = to, .each = each, .arg = arg, .count = count, .pos = from};
     odb_status st = ODB_OK;
 
-    (void)os; /* the directory knows its own */
     if (count > 0) {
         r.segment = mem_zalloc(count, sizeof *r.segment);
         if (r.segment == NULL)
@@ -639,7 +649,7 @@ odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id, const u
     }
     if (st == ODB_OK && count > 0 && first_lsn != WAL_LSN_UNKNOWN)
         st = replay_first(&r.segment[0], first_lsn);
-    if (st == ODB_OK && count > 0)
+    if (st == ODB_OK && count > 0 && to == WAL_LSN_UNKNOWN)
         st = replay_open_ring(&r);
     if (st == ODB_OK)
         st = replay_all(&r);

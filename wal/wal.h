@@ -159,10 +159,11 @@ struct wal_replay_result {
  * ODB_IO (P9). Segments that were made but never begun are passed over. `first_lsn` is where the first
  * one begins, should a power cut have taken what it says of itself (else it is damage to say otherwise);
  * WAL_LSN_UNKNOWN where that cannot be or nobody knows. `each` may stop the replay with a status of its
- * own. `out` is written on ODB_OK only. Without segments end_lsn is `from`. */
-ODB_MUST_CHECK odb_status wal_replay(struct os *os, struct os_dir *dir, uint64_t db_id,
-                                     const uint64_t *file_no, size_t count, uint64_t first_lsn,
-                                     uint64_t from,
+ * own. `out` is written on ODB_OK only. Without segments end_lsn is `from`.
+ * `to`: WAL_LSN_UNKNOWN; or an LSN up to which a log in use is durable. Then it is read as far, beside whoever
+ * writes, and to end before that is ODB_CORRUPT. */
+ODB_MUST_CHECK odb_status wal_replay(struct os_dir *dir, uint64_t db_id, const uint64_t *file_no,
+                                     size_t count, uint64_t first_lsn, uint64_t from, uint64_t to,
                                      odb_status (*each)(void *arg, const struct wal_record *rec),
                                      void *arg, struct wal_replay_result *out);
 

@@ -232,8 +232,8 @@ static odb_status last_batch(struct os *os, const char *path, const struct named
     while (first < files.logs.count && files.logs.no[first] < n->log_no)
         first++;
     if (st == ODB_OK)
-        st = wal_replay(os, dir, n->db_id, files.logs.no + first, files.logs.count - first,
-                        n->log_lsn, 0, see_batch, end, &res);
+        st = wal_replay(dir, n->db_id, files.logs.no + first, files.logs.count - first, n->log_lsn,
+                        0, WAL_LSN_UNKNOWN, see_batch, end, &res);
     file_list_release(&files);
     os_dir_close(dir);
     return st;

@@ -82,8 +82,8 @@ static void bench_run(struct os *os, struct os_dir *dir, size_t ring, uint64_t n
     appended = os_now_ns(os) - start;
     bench_check(wal_close(w));
     start = os_now_ns(os);
-    bench_check(
-        wal_replay(os, dir, 1, b.files, b.count, WAL_LSN_UNKNOWN, 0, bench_count, &bytes, &result));
+    bench_check(wal_replay(dir, 1, b.files, b.count, WAL_LSN_UNKNOWN, 0, WAL_LSN_UNKNOWN,
+                           bench_count, &bytes, &result));
     replayed = os_now_ns(os) - start;
     printf("ring %7zu: append %6.1f ns a record, replay %6.0f MB/s (%" PRIu64 " records)\n", ring,
            (double)appended / (double)n, (double)result.bytes * 1e3 / (double)replayed,

@@ -222,8 +222,8 @@ static inline odb_status log_replay_files(struct log_fx *fx, uint64_t from)
     fx->seen = 0;
     fx->is_wrong = false;
     fx->result = (struct wal_replay_result){0};
-    return wal_replay(fx->os, fx->dir, LOG_DB, fx->files, fx->file_count, WAL_LSN_UNKNOWN, from,
-                      log_see, fx, &fx->result);
+    return wal_replay(fx->dir, LOG_DB, fx->files, fx->file_count, WAL_LSN_UNKNOWN, from,
+                      WAL_LSN_UNKNOWN, log_see, fx, &fx->result);
 }
 
 static inline odb_status log_replay(struct log_fx *fx)

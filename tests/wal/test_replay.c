@@ -312,9 +312,9 @@ static void P03_links_that_a_power_cut_took_are_not_needed(void **state)
     }
     log_poke(&fx, "000001.log", WAL_LINK_AT, zeros, sizeof zeros);
     fx.seen = 0;
-    assert_int_equal(
-        wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, 0, 0, log_see, &fx, &fx.result),
-        ODB_OK);
+    assert_int_equal(wal_replay(fx.dir, LOG_DB, fx.files, fx.file_count, 0, 0, WAL_LSN_UNKNOWN,
+                                log_see, &fx, &fx.result),
+                     ODB_OK);
     assert_int_equal(fx.seen, fx.appended);
     assert_int_equal(log_replay_files(&fx, 0), ODB_OK); /* nobody tells */
     assert_int_equal(fx.seen, 0);
@@ -337,8 +337,8 @@ static void a_first_link_that_contradicts_the_manifest_is_damage(void **state)
     log_expect_all(&fx);
     for (uint64_t lsn = 0; lsn <= 8; lsn += 8) {
         fx.seen = 0;
-        assert_int_equal(wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, lsn, 0, log_see,
-                                    &fx, &fx.result),
+        assert_int_equal(wal_replay(fx.dir, LOG_DB, fx.files, fx.file_count, lsn, 0,
+                                    WAL_LSN_UNKNOWN, log_see, &fx, &fx.result),
                          lsn == 0 ? ODB_OK : ODB_CORRUPT);
         assert_int_equal(fx.seen, lsn == 0 ? fx.appended : 0);
     }
@@ -706,8 +706,8 @@ static void the_callback_can_stop_it(void **state)
 
     (void)state;
     write_small_log(&fx, false);
-    assert_int_equal(wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, WAL_LSN_UNKNOWN, 0,
-                                stop_at_third, &n, &out),
+    assert_int_equal(wal_replay(fx.dir, LOG_DB, fx.files, fx.file_count, WAL_LSN_UNKNOWN, 0,
+                                WAL_LSN_UNKNOWN, stop_at_third, &n, &out),
                      ODB_CANCELLED);
     assert_int_equal(n, 3);
     assert_int_equal(out.records, 77);
@@ -743,8 +743,8 @@ static void a_segment_that_shrinks_meanwhile_is_an_error(void **state)
     assert_int_equal(log_list(&fx), ODB_OK);
     assert_int_equal(fx.file_count, 1);
     fx.seen = 0;
-    assert_int_equal(wal_replay(fx.os, fx.dir, LOG_DB, fx.files, fx.file_count, WAL_LSN_UNKNOWN, 0,
-                                cut_at_first, &fx, &out),
+    assert_int_equal(wal_replay(fx.dir, LOG_DB, fx.files, fx.file_count, WAL_LSN_UNKNOWN, 0,
+                                WAL_LSN_UNKNOWN, cut_at_first, &fx, &out),
                      ODB_IO);
     assert_non_null(strstr(odb_error_text(), "000001.log shrank"));
     assert_true(fx.seen > 0);
