@@ -440,9 +440,9 @@ static void engine_stats_tree(struct lsm_tree *tree, odb_stats_t *out)
         out->level[i].deletes += s.level[i].deletes;
         out->level[i].target += s.level[i].target;
     }
-    out->memtables += s.memtables;
-    out->memtable_bytes += s.memtable_bytes;
-    out->memtable_entries += s.memtable_entries;
+    out->memtables += s.size.memtables;
+    out->memtable_bytes += s.size.memtable_bytes;
+    out->memtable_entries += s.size.memtable_entries;
     out->flushes += s.flushes;
     out->flush_bytes += s.flush_bytes;
     out->flush_entries += s.flush_entries;

@@ -276,16 +276,16 @@ ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
 
     for (uint32_t i = 0; i < t->count; i++) {
         struct cf *f = t->cf[i];
-        struct lsm_stats now;
+        struct lsm_sizes now;
         uint64_t lsn;
 
         if (atomic_load_explicit(&f->is_dropped, memory_order_relaxed))
             continue;
-        lsm_stats(f->tree, &now);
+        lsm_sizes(lsm_view(f->tree), &now);
         used += now.memtable_bytes;
         if (now.memtables > 1) { /* its flush is on the way, or failed once and wants another try */
             if (!again)
-                err_ignore(lsm_resume(f->tree));
+                lsm_resume(f->tree);
             is_flushing = true;
             continue;
         }

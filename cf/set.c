@@ -497,12 +497,11 @@ struct set_sizes set_sizes(struct cf_set *s)
     struct set_sizes sizes = {0, 0};
 
     for (uint32_t i = 0; i < t->count; i++) {
-        struct lsm_stats now;
+        struct lsm_sizes now;
 
-        lsm_stats(t->cf[i]->tree, &now);
+        lsm_sizes(lsm_view(t->cf[i]->tree), &now);
         sizes.memtables += now.memtable_bytes;
-        for (uint32_t k = 0; k < LSM_LEVELS; k++)
-            sizes.tables += now.level[k].bytes;
+        sizes.tables += now.table_bytes;
     }
     epoch_leave(g);
     return sizes;

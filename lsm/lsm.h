@@ -165,8 +165,8 @@ static inline bool lsm_failure_heals(odb_status st)
     return !CANARY(26) && (st == ODB_NOSPACE || st == ODB_NOMEM || st == ODB_LIMIT);
 }
 
-/* Try again what a full disk or want of memory or descriptors stopped. The failure that still stands, or ODB_OK. */
-ODB_MUST_CHECK odb_status lsm_resume(struct lsm_tree *t);
+/* Try again what a full disk or want of memory or descriptors stopped, if anything. */
+void lsm_resume(struct lsm_tree *t);
 /* The delay a write of `bytes` owes to flush and merge, nanoseconds; 0 most of the time. Grows
  * smoothly with what is queued (lsm/pressure.c). Inside an epoch; sleep after leaving it. */
 uint64_t lsm_delay_ns(struct lsm_tree *t, size_t bytes);
@@ -306,11 +306,16 @@ struct lsm_level_stats {
     uint64_t target;
 };
 
+/* What is asked for often: a few loads for each memtable. The view is kept by the caller. */
+struct lsm_sizes {
+    uint64_t memtables, memtable_bytes, memtable_entries;
+    uint64_t table_bytes;
+};
+void lsm_sizes(const struct lsm_view *v, struct lsm_sizes *out);
+
 struct lsm_stats {
     struct lsm_level_stats level[LSM_LEVELS];
-    uint32_t memtables;
-    uint64_t memtable_bytes;
-    uint64_t memtable_entries;
+    struct lsm_sizes size;
     uint64_t flushes, flush_bytes, flush_entries, flush_ns;
     uint64_t merges, merge_bytes_in, merge_bytes_out, merge_entries, merge_ns, moves;
     uint64_t debt;     /* bytes still to be merged */

@@ -75,10 +75,8 @@ odb_status lsm_compact(struct lsm_tree *t, odb_slice begin, odb_slice end,
     struct manual m = {.tree = t, .begin = begin, .end = end, .progress = progress, .arg = arg};
     uint64_t before = 0; /* numbers from here on are this compaction's own outputs */
     uint32_t deepest;
-    odb_status st = lsm_resume(t);
+    odb_status st;
 
-    if (st != ODB_OK)
-        return st;
     os_mutex_lock(&t->compact_lock);
     os_mutex_lock(&t->sched_lock);
     t->manual++;

@@ -27,17 +27,24 @@ static void level_figures(struct lsm_tree *t, const struct lsm_view *v, struct l
     os_mutex_unlock(&t->sched_lock);
 }
 
+void lsm_sizes(const struct lsm_view *v, struct lsm_sizes *out)
+{
+    *out = (struct lsm_sizes){.memtables = v->mem_count};
+    for (uint32_t i = 0; i < v->mem_count; i++) {
+        out->memtable_bytes += memtable_bytes(v->mem[i].mem);
+        out->memtable_entries += memtable_count(v->mem[i].mem);
+    }
+    for (int i = 0; i < LSM_LEVELS; i++)
+        out->table_bytes += v->version->level[i].bytes;
+}
+
 void lsm_stats(struct lsm_tree *t, struct lsm_stats *out)
 {
     struct lsm_view *v = tree_view_ref(t);
 
     *out = (struct lsm_stats){0};
     level_figures(t, v, out);
-    out->memtables = v->mem_count;
-    for (uint32_t i = 0; i < v->mem_count; i++) {
-        out->memtable_bytes += memtable_bytes(v->mem[i].mem);
-        out->memtable_entries += memtable_count(v->mem[i].mem);
-    }
+    lsm_sizes(v, &out->size);
     out->flushes = t->count.flushes;
     out->flush_bytes = t->count.flush_bytes;
     out->flush_entries = t->count.flush_entries;

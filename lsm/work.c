@@ -55,6 +55,15 @@ static odb_status failure(struct lsm_tree *t)
     return t->failed == ODB_OK ? ODB_OK : err_restore(t->failed, t->failed_text);
 }
 
+/* The same, forgetting what may heal. That other work found the disk full says nothing of what comes now, which
+ * may empty it. */
+static odb_status lasting_failure(struct lsm_tree *t)
+{
+    if (lsm_failure_heals(t->failed))
+        t->failed = ODB_OK;
+    return failure(t);
+}
+
 /* Remember the first failure and tell the owner. No lock held. */
 static void note_failure(struct lsm_tree *t, odb_status st)
 {
@@ -568,10 +577,7 @@ odb_status tree_merge_range(struct lsm_tree *t, uint32_t level, odb_slice begin,
         struct pick k = {0};
         bool is_blocked = false;
 
-        /* That another merge found the disk full says nothing of this one, which may empty it. */
-        if (lsm_failure_heals(t->failed))
-            t->failed = ODB_OK;
-        st = failure(t);
+        st = lasting_failure(t);
         if (st == ODB_OK)
             st = tree_pick_view(t, v, &pv);
         if (st == ODB_OK)
@@ -613,7 +619,7 @@ odb_status tree_rewrite_deletes(struct lsm_tree *t, uint32_t level, odb_slice be
     os_mutex_lock(&t->sched_lock);
     p.version = tree_version_ref(t); /* under the lock: what is not busy in it is still there */
     l = &p.version->level[level];
-    st = failure(t);
+    st = lasting_failure(t);
     for (uint32_t i = 0; i < l->count && !*found && st == ODB_OK; i++) {
         struct lsm_file *f = l->files[i];
 
@@ -824,20 +830,18 @@ void lsm_stop(struct lsm_tree *t)
 static odb_status resume(struct lsm_tree *t) ODB_REQUIRES(t->sched_lock);
 static odb_status resume(struct lsm_tree *t)
 {
-    if (lsm_failure_heals(t->failed))
-        t->failed = ODB_OK;
+    odb_status st = lasting_failure(t);
+
     tree_schedule(t);
-    return failure(t);
+    return st;
 }
 
-odb_status lsm_resume(struct lsm_tree *t)
+void lsm_resume(struct lsm_tree *t)
 {
-    odb_status st;
-
     os_mutex_lock(&t->sched_lock);
-    st = resume(t);
+    if (lsm_failure_heals(t->failed))
+        err_ignore(resume(t));
     os_mutex_unlock(&t->sched_lock);
-    return st;
 }
 
 /* Flush while at least `least` immutable memtables wait and the log is needed from before `upto`. */

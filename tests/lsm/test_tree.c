@@ -631,7 +631,8 @@ static void work_for_a_dropped_family_is_not_tried_again(void **state)
     assert_non_null(strstr(odb_error_text(), "dropped"));
     assert_int_equal(w.refused, 1);
     lsm_drop(w.tree);
-    assert_int_equal(lsm_resume(w.tree), ODB_CANCELLED);
+    lsm_resume(w.tree);
+    assert_int_equal(lsm_wait_idle(w.tree), ODB_CANCELLED);
     assert_int_equal(lsm_compact(w.tree, odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL),
                      ODB_CANCELLED);
     assert_int_equal(w.refused, 1);
@@ -674,6 +675,48 @@ static void what_other_work_found_full_does_not_stop_a_compaction(void **state)
         ODB_OK);
     assert_int_equal(w.refused, 1);
     assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    world_close(&w);
+}
+
+/* Nor between two tables of the deepest level that are written anew for the deletes in them. */
+static void nor_does_it_stop_the_rewriting_of_deletes(void **state)
+{
+    struct lsm_options opt = world_options();
+    uint64_t deletes = 0, tables = 0;
+    struct lsm_stats now;
+    struct world w;
+    char key[48];
+
+    (void)state;
+    opt.codec = CODEC_RAW;
+    opt.write_buffer = 1 << 20;
+    opt.auto_compact = false;
+    world_open_with(&w, 0, &opt);
+    for (int i = 0; i < 1200; i++) {
+        if (i == 600) { /* somebody reads what is deleted next */
+            w.snapshot[0] = w.seq;
+            w.snapshot_count = 1;
+        }
+        sprintf(key, "k%05d", i % 600);
+        write_one(&w, key, i < 600 ? "1" : NULL);
+    }
+    switch_memtable(&w);
+    assert_int_equal(lsm_flush_wait(w.tree), ODB_OK);
+    assert_int_equal(lsm_compact(w.tree, odb_bytes(NULL, 0), odb_bytes(NULL, 0), NULL, NULL),
+                     ODB_OK);
+    lsm_stats(w.tree, &now);
+    for (int i = 1; i < LSM_LEVELS; i++)
+        tables += now.level[i].files;
+    assert_true(tables > 1);
+    w.snapshot_count = 0;
+    assert_int_equal(
+        lsm_compact(w.tree, odb_bytes(NULL, 0), odb_bytes(NULL, 0), other_work_finds_no_room, &w),
+        ODB_OK);
+    assert_int_equal(w.refused, 1);
+    lsm_stats(w.tree, &now);
+    for (int i = 0; i < LSM_LEVELS; i++)
+        deletes += now.level[i].deletes;
+    assert_int_equal(deletes, 0);
     world_close(&w);
 }
 
@@ -951,6 +994,7 @@ int main(void)
         cmocka_unit_test(a_view_that_has_gone_is_not_walked),
         cmocka_unit_test(a_merge_keeps_no_memtable),
         cmocka_unit_test(what_other_work_found_full_does_not_stop_a_compaction),
+        cmocka_unit_test(nor_does_it_stop_the_rewriting_of_deletes),
         cmocka_unit_test(P16_a_merge_without_memory_is_a_status_and_no_harm),
         cmocka_unit_test(P16_a_switch_without_memory_is_a_status),
         cmocka_unit_test(P16_nor_is_one_between_levels),
