@@ -265,7 +265,7 @@ ODB_COLD odb_status commit_switch(struct cf_set *s, struct cf *f, bool only_full
 
 /* Is too much log kept, or too much memory used? Then put away the memtable that needs the oldest log, or
  * the largest one unless one is being flushed. Whether memory is short, and waiting helps. */
-ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
+ODB_COLD static bool commit_relieve(struct cf_set *s, bool again)
 {
     uint64_t least = UINT64_MAX, used = 0;
     struct cf *oldest = NULL, *largest = NULL;
@@ -284,7 +284,7 @@ ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
         lsm_sizes(lsm_view(f->tree), &now);
         used += now.memtable_bytes;
         if (now.memtables > 1) { /* its flush is on the way, or failed once and wants another try */
-            if (!again)
+            if (!again) /* a flush of another family may have passed for a sign that all is well */
                 lsm_resume(f->tree);
             is_flushing = true;
             continue;
@@ -302,7 +302,8 @@ ODB_COLD static bool commit_relieve(struct cf_set *s, uint64_t end, bool again)
         }
     }
     epoch_leave(g);
-    if (s->opt.log_limit && oldest && end - least > s->opt.log_limit)
+    /* the end is asked for last: it is not before what any of them needs */
+    if (s->opt.log_limit && oldest && wal_end(s->wal) - least > s->opt.log_limit)
         err_ignore(commit_switch(s, oldest, false, true)); /* should it be busy: next time */
     is_short = s->opt.memory_budget && used > s->opt.memory_budget / COMMIT_MEMORY_SHARE;
     if (is_short && largest && !is_flushing)
@@ -318,7 +319,7 @@ ODB_COLD static void commit_attend(struct cf_set *s, uint64_t end)
 
     if (end < alarm || !atomic_compare_exchange_strong(&s->alarm, &alarm, end + s->alarm_step))
         return;
-    atomic_store_explicit(&s->is_short, commit_relieve(s, end, false), memory_order_relaxed);
+    atomic_store_explicit(&s->is_short, commit_relieve(s, false), memory_order_relaxed);
 }
 
 /* ---- help ----
@@ -455,26 +456,6 @@ ODB_COLD static bool commit_give_way(struct cf_set *s, uint64_t ns)
     return true;
 }
 
-/* Each tree has writers wait when its own buffers are full. Those of all trees add up, so while that is
- * too much each writer waits for flushes, half a second at most, before anything of its commit is done; whoever
- * comes first looks whether it still is too much. */
-ODB_COLD static void commit_wait_for_memory(struct cf_set *s)
-{
-    uint64_t until = os_now_ns(s->opt.os) + COMMIT_MEMORY_NS;
-
-    for (;;) {
-        if (!atomic_exchange_explicit(&s->is_looking, true, memory_order_acquire)) {
-            bool is_short = commit_relieve(s, wal_end(s->wal), true);
-
-            atomic_store_explicit(&s->is_short, is_short, memory_order_relaxed);
-            atomic_store_explicit(&s->is_looking, false, memory_order_release);
-        }
-        if (!atomic_load_explicit(&s->is_short, memory_order_relaxed) ||
-            os_now_ns(s->opt.os) >= until || !commit_give_way(s, COMMIT_PATIENCE_NS))
-            return;
-    }
-}
-
 /* Sleep off what is owed to flush and merge; where they have no threads, do some of their work. */
 ODB_COLD static odb_status commit_pay(struct commit *c)
 {
@@ -482,10 +463,40 @@ ODB_COLD static odb_status commit_pay(struct commit *c)
 
     c->delay_ns = 0;
     if (c->no_wait && ns > COMMIT_PATIENCE_NS)
-        return err_set(ODB_AGAIN, "flushing and merging are behind: this write would wait %llu us",
+        return err_set(ODB_AGAIN,
+                       "flushing and merging are behind: this write would wait up to %llu us",
                        (unsigned long long)(ns / 1000));
     (void)commit_give_way(c->s, ns);
     return ODB_OK;
+}
+
+/* Each tree has writers wait when its own buffers are full. Those of all trees add up, so while that is
+ * too much each writer waits for flushes before anything of its commit is done: half a second at most, or where
+ * background work has no threads as long as the piece takes that it does then, and not at all when there is
+ * none to do. Whoever comes first looks whether it still is too much. With no_wait, ODB_AGAIN. */
+ODB_COLD static odb_status commit_wait_for_memory(struct commit *c)
+{
+    struct cf_set *s = c->s;
+    uint64_t until = os_now_ns(s->opt.os) + COMMIT_MEMORY_NS;
+    bool again = false;
+
+    for (;;) {
+        if (!atomic_exchange_explicit(&s->is_looking, true, memory_order_acquire)) {
+            bool is_short = commit_relieve(s, again);
+
+            again = true;
+            atomic_store_explicit(&s->is_short, is_short, memory_order_relaxed);
+            atomic_store_explicit(&s->is_looking, false, memory_order_release);
+        }
+        if (!atomic_load_explicit(&s->is_short, memory_order_relaxed))
+            return ODB_OK;
+        if (c->no_wait) {
+            c->delay_ns = COMMIT_MEMORY_NS;
+            return commit_pay(c);
+        }
+        if (os_now_ns(s->opt.os) >= until || !commit_give_way(s, COMMIT_PATIENCE_NS))
+            return ODB_OK;
+    }
 }
 
 /* ---- who else wrote there ---- */
@@ -535,9 +546,8 @@ ODB_COLD static odb_status commit_look_in_memory(struct commit *c)
     if (st == ODB_CONFLICT)
         return commit_refuse(c);
     if (st == ODB_TOO_OLD)
-        return err_set(st,
-                       "so much was written since this transaction began that nobody can tell "
-                       "whether it touches what it depends on; nothing was applied, begin again");
+        return err_set(st, "too much was written since this transaction began to tell whether it "
+                           "touches what it depends on; nothing was applied, begin again");
     c->seen = last;
     return st;
 }
@@ -897,8 +907,8 @@ static odb_status commit_run(struct commit *c)
                      RESERVE_SPENT) &&
         c->has_puts)
         st = reserve_admit(s);
-    if (ODB_UNLIKELY(atomic_load_explicit(&s->is_short, memory_order_relaxed)) && !c->no_wait)
-        commit_wait_for_memory(s);
+    if (ODB_UNLIKELY(atomic_load_explicit(&s->is_short, memory_order_relaxed)) && st == ODB_OK)
+        st = commit_wait_for_memory(c);
     while (st == ODB_OK && !is_logged) {
         struct epoch_guard g = epoch_enter(&s->epoch);
 

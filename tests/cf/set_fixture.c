@@ -76,6 +76,16 @@ void must_have(struct cf_set *s, struct cf *f, const char *key, const char *valu
     assert_memory_equal(buf, value, n);
 }
 
+struct lsm_sizes sizes_of(struct cf_set *s, struct cf *f)
+{
+    struct epoch_guard g = epoch_enter(&s->epoch);
+    struct lsm_sizes now;
+
+    lsm_sizes(lsm_view(cf_tree(f)), &now);
+    epoch_leave(g);
+    return now;
+}
+
 odb_status fail_manifests(void *arg, enum sim_op op, const char *name, uint64_t op_no)
 {
     (void)arg;

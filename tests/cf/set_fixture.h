@@ -27,6 +27,7 @@ struct cf_set *must_open(void);
 odb_status try_open(void); /* and close it again */
 struct cf *must_find(struct cf_set *s, const char *name);
 void must_have(struct cf_set *s, struct cf *f, const char *key, const char *value);
+struct lsm_sizes sizes_of(struct cf_set *s, struct cf *f);
 
 /* A database with a table, two families and some log, after a kill: default has t = table and r = ring,
  * g has l = log. It takes the place of what was on `disk`. */

@@ -112,6 +112,38 @@ static void puts_wait_while_the_reserve_is_spent(void **state)
     opt.disk_reserve = 0;
 }
 
+/* It neither waits for memory nor does the work that others would wait for, and it says why. */
+static void a_put_that_is_refused_does_not_wait_first(void **state)
+{
+    struct os *os = sim_new(3);
+    struct cf_set *s;
+    struct cf *f;
+    char text[16];
+
+    (void)state;
+    opt.os = os;
+    opt.disk_reserve = 256 << 10;
+    sim_set_capacity(os, 2 << 20);
+    s = must_open();
+    f = must_find(s, "default");
+    (void)fill_disk(s, f);
+    while (cf_work(s))
+        ;
+    assert_int_equal(cf_delete(s, f, full_key(0, text), NULL), ODB_OK);
+    assert_int_equal(commit_switch(s, f, false, true), ODB_OK);
+    s->opt.memory_budget = 1; /* what there is is too much, and its flush is on the way */
+    atomic_store(&s->is_short, true);
+    atomic_store(&s->soft, ODB_OK);
+    assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), NULL), ODB_NOSPACE);
+    assert_non_null(strstr(odb_error_text(), "what was kept back"));
+    assert_true(sizes_of(s, f).memtables > 1);
+    s->opt.memory_budget = 0;
+    err_ignore(cf_close(s));
+    sim_free(os);
+    opt.os = disk;
+    opt.disk_reserve = 0;
+}
+
 static void open_on_a_full_disk(uint32_t puts)
 {
     struct os *os = sim_new(3), *image, *without;
@@ -172,6 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(P07_deletes_and_merges_proceed_from_the_reserve),
         T(puts_wait_while_the_reserve_is_spent),
+        T(a_put_that_is_refused_does_not_wait_first),
         T(an_open_on_a_full_disk_takes_the_reserve),
     };
 

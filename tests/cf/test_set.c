@@ -1,5 +1,6 @@
 /* tests/cf/test_set.c -- commits and reads of a set at their limits. */
 #include "tests/cf/set_fixture.h"
+#include "tests/lib/test_alloc.h"
 
 static void large_values_and_batches_fit(void **state)
 {
@@ -145,6 +146,98 @@ static void memory_stays_within_its_budget(void **state)
     if (most > opt.memory_budget / 4 +
                    opt.memory_budget / 8) /* the share, and what comes between two looks */
         fail_msg("%llu bytes in memtables", (unsigned long long)most);
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+/* What the memtables of all families hold together is a reason to wait, too, though each has room. */
+static void without_waiting_a_write_keeps_to_the_budget(void **state)
+{
+    const struct cf_write how = {.no_wait = true};
+    char key[16], value[100] = {0};
+    struct cf_set *s;
+    struct cf *f;
+    uint64_t most;
+
+    (void)state;
+    opt.memory_budget = 1 << 20;
+    opt.family.write_buffer = 1 << 20;
+    s = must_open();
+    f = must_find(s, "default");
+    for (int round = 0; round < 3; round++) {
+        odb_status st = ODB_OK;
+
+        for (int i = 0; st == ODB_OK && i < 20000; i++) {
+            (void)snprintf(key, sizeof key, "k%05d", i);
+            st = cf_put(s, f, odb_s(key), odb_bytes(value, sizeof value), &how);
+        }
+        most = sizes_of(s, f).memtable_bytes;
+        if (st != ODB_AGAIN || most > opt.memory_budget / 4 + opt.memory_budget / 8)
+            fail_msg("%s, %llu bytes in memtables", odb_status_name(st), (unsigned long long)most);
+        test_alloc_fail(-1, 0);
+        assert_int_equal(cf_put(s, f, odb_s("not yet"), odb_s("v"), &how), ODB_AGAIN);
+        assert_int_equal(test_alloc_requests(),
+                         0); /* a look costs little: each commit takes one now */
+        assert_int_equal(cf_exists(s, f, NULL, odb_s("not yet")), ODB_ABSENT);
+        assert_int_equal(sizes_of(s, f).memtables, 2); /* it did none of the work either */
+        while (cf_work(s))
+            ;
+        assert_int_equal(cf_put(s, f, odb_s("k"), odb_s("v"), &how), ODB_OK);
+    }
+    assert_int_equal(cf_close(s), ODB_OK);
+}
+
+static odb_status fail_tables(void *arg, enum sim_op op, const char *name, uint64_t op_no)
+{
+    uint64_t no;
+
+    (void)arg;
+    (void)op_no;
+    if (op == SIM_CREATE && file_parse(name, &no) == FILE_TABLE)
+        return err_set(ODB_LIMIT, "made to fail");
+    return ODB_OK;
+}
+
+static void fill_and_switch(struct cf_set *s, struct cf *f, int keys)
+{
+    char key[16], value[100] = {0};
+
+    for (int i = 0; i < keys; i++) {
+        (void)snprintf(key, sizeof key, "k%05d", i);
+        assert_int_equal(cf_put(s, f, odb_s(key), odb_bytes(value, sizeof value), NULL), ODB_OK);
+    }
+    assert_int_equal(commit_switch(s, f, false, true), ODB_OK);
+}
+
+/* A flush of one family failed, one of another went well: nothing tells any more that the first one is not on
+ * its way. Whoever waits for the memory it holds has it tried again. */
+static void who_waits_for_memory_has_a_failed_flush_tried_again(void **state)
+{
+    struct cf_set *s;
+    struct cf *f, *g;
+
+    (void)state;
+    opt.memory_budget = 1 << 20;
+    opt.family.write_buffer = 1 << 20;
+    s = must_open();
+    f = must_find(s, "default");
+    assert_int_equal(cf_create(s, "g", NULL, &g), ODB_OK);
+    fill_and_switch(s, f, 1500);
+    sim_set_fault(disk, fail_tables, NULL);
+    while (cf_work(s))
+        ;
+    sim_set_fault(disk, NULL, NULL);
+    assert_int_equal(sizes_of(s, f).memtables, 2);
+    assert_int_equal(cf_health(s), ODB_LIMIT);
+    fill_and_switch(s, g, 10);
+    while (cf_work(s))
+        ;
+    assert_int_equal(sizes_of(s, g).memtables, 1);
+    assert_int_equal(cf_health(s), ODB_OK);
+    s->opt.memory_budget = 1 << 19; /* what the first one holds is too much */
+    atomic_store(&s->is_short, true);
+    assert_int_equal(cf_put(s, g, odb_s("k"), odb_s("v"), NULL), ODB_OK);
+    assert_int_equal(sizes_of(s, f).memtables, 1);
+    assert_false(atomic_load(&s->is_short));
     assert_int_equal(cf_close(s), ODB_OK);
 }
 
@@ -294,6 +387,8 @@ int main(void)
         T(without_waiting_a_write_is_told_to_come_again),
         T(what_is_too_much_is_refused_and_changes_nothing),
         T(memory_stays_within_its_budget),
+        T(without_waiting_a_write_keeps_to_the_budget),
+        T(who_waits_for_memory_has_a_failed_flush_tried_again),
         T(snapshots_read_the_past),
         T(many_keys_are_read_at_once),
         T(reads_go_through_any_number_of_tables),
