@@ -494,7 +494,11 @@ ODB_COLD static odb_status commit_wait_for_memory(struct commit *c)
             c->delay_ns = COMMIT_MEMORY_NS;
             return commit_pay(c);
         }
-        if (os_now_ns(s->opt.os) >= until || !commit_give_way(s, COMMIT_PATIENCE_NS))
+        if (os_now_ns(s->opt.os) >= until) {
+            exec_nudge(s->exec); /* a signal may have been lost: lsm/work.c, wait_for_work */
+            return ODB_OK;
+        }
+        if (!commit_give_way(s, COMMIT_PATIENCE_NS))
             return ODB_OK;
     }
 }

@@ -157,7 +157,7 @@ void lsm_note_idle(struct lsm_tree *t, uint64_t lsn);
 bool lsm_minds_puts(const struct lsm_tree *t);
 ODB_COLD void lsm_note_put(struct lsm_tree *t, odb_slice key);
 /* Block until a memtable is free, running jobs where there are no threads. Not under any lock. ODB_CANCELLED, as
- * from the calls below that wait or resume, once the tree is being stopped or its family was dropped. */
+ * from the calls below that wait, once the tree is being stopped or its family was dropped. */
 ODB_MUST_CHECK odb_status lsm_wait_room(struct lsm_tree *t);
 /* Whether a failure of background work may heal by itself and is worth another try. */
 static inline bool lsm_failure_heals(odb_status st)

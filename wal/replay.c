@@ -65,8 +65,7 @@ struct replay_segment {
 struct replay {
     struct os_dir *dir;
     uint64_t from;
-    uint64_t
-        to; /* what ends before it is damage; WAL_LSN_UNKNOWN: where it ends is to be found out */
+    uint64_t to; /* to end before it is damage; WAL_LSN_UNKNOWN: the end is to be found */
     odb_status (*each)(void *arg, const struct wal_record *rec);
     void *arg;
     struct replay_segment *segment;
