@@ -122,6 +122,8 @@ struct document_put {
     const odb_slice *sorted; /* ids of the chunks */
     size_t count;
     unsigned flags;
+    bool is_guest;        /* of a transaction of others: nobody tells what becomes of it */
+    struct vec_kept kept; /* from try to try */
 };
 
 /* Delete the chunks that the stored version of the document has, but for the `count` ids in `kept`. */
@@ -146,7 +148,7 @@ static odb_status drop_chunks(odb_db *db, odb_txn *txn, odb_slice id, const odb_
     return st;
 }
 
-static odb_status write_document(const struct document_put *p, odb_txn *txn)
+static odb_status write_document(struct document_put *p, odb_txn *txn)
 {
     odb_field fields[] = {
         bytes_field(ODB_FIELD_FILENAME, ODB_PROP_TEXT, p->doc->filename),
@@ -157,10 +159,11 @@ static odb_status write_document(const struct document_put *p, odb_txn *txn)
     };
     const struct memory_extra extra = {ODB_KIND_DOCUMENT, fields, sizeof fields / sizeof fields[0]};
 
-    return memory_write(p->db, txn, &p->doc->memory, &extra, p->flags);
+    return memory_write(p->db, txn, &p->doc->memory, &extra, p->flags,
+                        p->is_guest ? NULL : &p->kept);
 }
 
-static odb_status write_chunk(const struct document_put *p, odb_txn *txn, size_t i)
+static odb_status write_chunk(struct document_put *p, odb_txn *txn, size_t i)
 {
     const odb_chunk *c = &p->chunks[i];
     odb_field fields[] = {
@@ -170,7 +173,7 @@ static odb_status write_chunk(const struct document_put *p, odb_txn *txn, size_t
     };
     const struct memory_extra extra = {ODB_KIND_CHUNK, fields, sizeof fields / sizeof fields[0]};
     odb_edge edge = odb_edge_of(p->doc->memory.id, odb_s(ODB_REL_HAS_CHUNK), c->memory.id);
-    odb_status st = memory_write(p->db, txn, &c->memory, &extra, 0);
+    odb_status st = memory_write(p->db, txn, &c->memory, &extra, 0, p->is_guest ? NULL : &p->kept);
 
     edge.weight = (float)(i + 1);
     return st == ODB_OK ? odb_link_edge(p->db, txn, &edge, NULL, 0, ODB_LINK_UPSERT) : st;
@@ -178,9 +181,11 @@ static odb_status write_chunk(const struct document_put *p, odb_txn *txn, size_t
 
 static odb_status document_put_step(void *arg, odb_txn *txn)
 {
-    const struct document_put *p = arg;
-    odb_status st = write_document(p, txn);
+    struct document_put *p = arg;
+    odb_status st;
 
+    p->kept.next = 0;
+    st = write_document(p, txn);
     if (st == ODB_OK)
         st = drop_chunks(p->db, txn, p->doc->memory.id, p->sorted, p->count, 0);
     for (size_t i = 0; st == ODB_OK && i < p->count; i++)
@@ -191,7 +196,12 @@ static odb_status document_put_step(void *arg, odb_txn *txn)
 odb_status odb_document_put(odb_db *db, odb_txn *txn, const odb_document *doc,
                             const odb_chunk *chunks, size_t count, unsigned flags)
 {
-    struct document_put p = {db, doc, chunks, NULL, count, flags};
+    struct document_put p = {.db = db,
+                             .doc = doc,
+                             .chunks = chunks,
+                             .count = count,
+                             .flags = flags,
+                             .is_guest = txn != NULL};
     odb_slice *sorted = NULL;
     odb_status st = check_document(doc, chunks, count);
 
@@ -203,6 +213,7 @@ odb_status odb_document_put(odb_db *db, odb_txn *txn, const odb_document *doc,
         return st;
     p.sorted = sorted;
     st = memory_in_txn(db, txn, document_put_step, &p);
+    vec_kept_end(db, &p.kept, st);
     mem_free(sorted);
     return st;
 }

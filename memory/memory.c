@@ -65,7 +65,7 @@ odb_status memory_check(const odb_memory *m)
 }
 
 odb_status memory_write(odb_db *db, odb_txn *txn, const odb_memory *m,
-                        const struct memory_extra *extra, unsigned flags)
+                        const struct memory_extra *extra, unsigned flags, struct vec_kept *kept)
 {
     odb_record_draft d = odb_record_make_bytes(m->id, m->content);
     odb_status st;
@@ -81,8 +81,10 @@ odb_status memory_write(odb_db *db, odb_txn *txn, const odb_memory *m,
     st = odb_record_put(db, txn, &d, flags);
     if (st != ODB_OK)
         return st;
-    return m->dim ? odb_vec_put(db, txn, m->id, m->embedding, m->dim)
-                  : odb_vec_delete(db, txn, m->id);
+    if (m->dim == 0)
+        return odb_vec_delete(db, txn, m->id);
+    return kept ? vec_put_kept(db, txn, m->id, m->embedding, m->dim, kept)
+                : odb_vec_put(db, txn, m->id, m->embedding, m->dim);
 }
 
 odb_status memory_erase(odb_db *db, odb_txn *txn, odb_slice id, unsigned flags)
@@ -100,24 +102,30 @@ struct memory_put {
     odb_db *db;
     const odb_memory *m;
     unsigned flags;
+    bool is_guest;        /* of a transaction of others: nobody tells what becomes of it */
+    struct vec_kept kept; /* from try to try */
 };
 
 static odb_status memory_put_step(void *arg, odb_txn *txn)
 {
     static const struct memory_extra plain = {ODB_KIND_MEMORY, NULL, 0};
-    const struct memory_put *p = arg;
+    struct memory_put *p = arg;
 
-    return memory_write(p->db, txn, p->m, &plain, p->flags);
+    p->kept.next = 0;
+    return memory_write(p->db, txn, p->m, &plain, p->flags, p->is_guest ? NULL : &p->kept);
 }
 
 odb_status odb_memory_put(odb_db *db, odb_txn *txn, const odb_memory *m, unsigned flags)
 {
-    struct memory_put p = {db, m, flags};
+    struct memory_put p = {.db = db, .m = m, .flags = flags, .is_guest = txn != NULL};
     odb_status st = memory_check(m);
 
     if (st == ODB_OK && (flags & ~MEMORY_PUT_FLAGS))
         st = err_set(ODB_INVALID, "flags %#x mean nothing here", flags);
-    return st == ODB_OK ? memory_in_txn(db, txn, memory_put_step, &p) : st;
+    if (st == ODB_OK)
+        st = memory_in_txn(db, txn, memory_put_step, &p);
+    vec_kept_end(db, &p.kept, st);
+    return st;
 }
 
 struct memory_delete {

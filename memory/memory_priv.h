@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/status.h"
 #include "memory/odb_memory.h"
+#include "vector/index.h"
 
 /* What makes a record of a memory beyond the memory itself. */
 struct memory_extra {
@@ -16,9 +17,11 @@ struct memory_extra {
 
 /* A memory handed in by a caller: complete enough to be read. ODB_INVALID. */
 ODB_MUST_CHECK odb_status memory_check(const odb_memory *m);
-/* Write record and vector in `txn`. What an earlier step of it wrote stays on failure. */
+/* Write record and vector in `txn`. What an earlier step of it wrote stays on failure. `kept` NULL: a
+ * transaction of others. */
 ODB_MUST_CHECK odb_status memory_write(odb_db *db, odb_txn *txn, const odb_memory *m,
-                                       const struct memory_extra *extra, unsigned flags);
+                                       const struct memory_extra *extra, unsigned flags,
+                                       struct vec_kept *kept);
 /* Delete record and vector, and with ODB_CASCADE_EDGES the edges, in `txn`. */
 ODB_MUST_CHECK odb_status memory_erase(odb_db *db, odb_txn *txn, odb_slice id, unsigned flags);
 

@@ -179,6 +179,19 @@ ODB_MUST_CHECK odb_status vec_form_choose(struct vec_index *ix, odb_at at,
 ODB_MUST_CHECK odb_status vec_put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const float *x,
                                      uint32_t dim, float norm, uint32_t *slot);
 
+/* The slots of a step that is tried again in a transaction of its own. Every try puts the same ids in the same
+ * order, from `next` 0 on, and gets what the tries before it got. Zero-initialised is empty. */
+struct vec_kept {
+    struct vec_list slots;
+    size_t next;
+};
+
+/* odb_vec_put() in such a transaction. */
+ODB_MUST_CHECK odb_status vec_put_kept(odb_db *db, odb_txn *txn, odb_slice id, const float *vector,
+                                       uint32_t dim, struct vec_kept *kept);
+/* `st` has become of the step: slots that no commit has or will name are free again. */
+void vec_kept_end(odb_db *db, struct vec_kept *kept, odb_status st);
+
 /* ---- load.c ---- */
 
 ODB_MUST_CHECK odb_status vec_load_rows(struct vec_index *ix, odb_at at, bool anew);

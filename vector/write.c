@@ -158,10 +158,10 @@ static odb_status write_alone(struct vec_index *ix, odb_slice id, const float *x
     return st;
 }
 
-odb_status odb_vec_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vector, uint32_t dim)
+static odb_status check_and_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vector,
+                                uint32_t dim, uint32_t *slot)
 {
     struct vec_index *ix = NULL;
-    uint32_t slot = VEC_NONE;
     float norm = 0;
     bool fresh = false;
     odb_status st = vec_check_id(id);
@@ -187,7 +187,35 @@ odb_status odb_vec_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vect
         vec_after_write(ix);
         return st;
     }
-    return put_in(ix, txn, id, vector, dim, norm, &slot);
+    return put_in(ix, txn, id, vector, dim, norm, slot);
+}
+
+odb_status odb_vec_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vector, uint32_t dim)
+{
+    uint32_t slot = VEC_NONE;
+
+    return check_and_put(db, txn, id, vector, dim, &slot);
+}
+
+odb_status vec_put_kept(odb_db *db, odb_txn *txn, odb_slice id, const float *vector, uint32_t dim,
+                        struct vec_kept *kept)
+{
+    odb_status st = kept->next < kept->slots.len ? ODB_OK : vec_list_add(&kept->slots, VEC_NONE);
+
+    return st == ODB_OK ? check_and_put(db, txn, id, vector, dim, &kept->slots.slot[kept->next++])
+                        : st;
+}
+
+void vec_kept_end(odb_db *db, struct vec_kept *kept, odb_status st)
+{
+    struct vec_index *ix;
+
+    if (kept->slots.len && st != ODB_OK && st != ODB_UNKNOWN && vec_index_of(db, &ix) == ODB_OK)
+        for (size_t i = 0; i < kept->slots.len; i++)
+            if (kept->slots.slot[i] != VEC_NONE)
+                vec_slot_return(ix, kept->slots.slot[i]);
+    mem_free(kept->slots.slot);
+    *kept = (struct vec_kept){0};
 }
 
 odb_status odb_vec_delete(odb_db *db, odb_txn *txn, odb_slice id)
