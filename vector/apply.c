@@ -344,15 +344,32 @@ static odb_status flush_changes(struct vec_index *ix, odb_batch *batch, struct b
     return st == ODB_OK ? odb_commit(ix->db, batch, NULL) : st;
 }
 
-/* Remove M, every row N, and the settled markers X; or, once a new graph is stored, the markers P of what
- * stands in it. Not earlier: with neither N nor P, a vector would be one that nobody stands for. */
+/* Remove M, without which the graph counts as wrong, and all that is stored of those taken out: their X is
+ * about to go, and would leave a P behind that nobody knows. */
+static odb_status remove_gone(struct vec_index *ix, odb_batch *batch)
+{
+    odb_status st = odb_batch_delete(batch, ix->graph, odb_s("M"));
+
+    for (size_t i = 0; i < ix->gone.len && st == ODB_OK; i++) {
+        st = drop_gone(ix, batch, i);
+        if (st == ODB_OK && odb_batch_count(batch) >= BATCH_NODES) {
+            st = odb_commit(ix->db, batch, NULL);
+            odb_batch_clear(batch);
+        }
+    }
+    if (st == ODB_OK && odb_batch_count(batch))
+        st = odb_commit(ix->db, batch, NULL);
+    odb_batch_clear(batch);
+    return st;
+}
+
+/* Remove every row N and the settled markers X; or, once a new graph is stored, the markers P of what stands
+ * in it. Not earlier: with neither N nor P, a vector would be one that nobody stands for. */
 static odb_status remove_stored(struct vec_index *ix, odb_batch *batch, bool pending)
 {
     odb_iter *it = NULL;
-    odb_status st = pending ? ODB_OK : odb_batch_delete(batch, ix->graph, odb_s("M"));
+    odb_status st = odb_iter_new(odb_now(ix->db), ix->graph, &(odb_range){.keys_only = true}, &it);
 
-    if (st == ODB_OK)
-        st = odb_iter_new(odb_now(ix->db), ix->graph, &(odb_range){.keys_only = true}, &it);
     for (bool ok = st == ODB_OK && odb_iter_first(it); ok && st == ODB_OK; ok = odb_iter_next(it)) {
         odb_slice key = odb_iter_key(it);
         uint32_t slot = 0;
@@ -388,8 +405,10 @@ static odb_status remove_stored(struct vec_index *ix, odb_batch *batch, bool pen
 
 static odb_status flush_everything(struct vec_index *ix, odb_batch *batch, struct buf *b)
 {
-    odb_status st = remove_stored(ix, batch, false);
+    odb_status st = remove_gone(ix, batch);
 
+    if (st == ODB_OK)
+        st = remove_stored(ix, batch, false);
     for (size_t i = 0; i < ix->linked_words && st == ODB_OK; i++)
         for (uint64_t w = ix->linked[i]; w && st == ODB_OK; w &= w - 1) {
             uint32_t slot = (uint32_t)(i * 64), bit = 0;
@@ -408,16 +427,7 @@ static odb_status flush_everything(struct vec_index *ix, odb_batch *batch, struc
     if (st == ODB_OK)
         st = odb_commit(ix->db, batch, NULL);
     odb_batch_clear(batch);
-    if (st == ODB_OK)
-        st = remove_stored(ix, batch, true);
-    for (size_t i = 0; i < ix->gone.len && st == ODB_OK; i++) { /* also their markers P */
-        st = drop_gone(ix, batch, i);
-        if (st == ODB_OK && (odb_batch_count(batch) >= BATCH_NODES || i + 1 == ix->gone.len)) {
-            st = odb_commit(ix->db, batch, NULL);
-            odb_batch_clear(batch);
-        }
-    }
-    return st;
+    return st == ODB_OK ? remove_stored(ix, batch, true) : st;
 }
 
 struct returned {

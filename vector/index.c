@@ -230,6 +230,12 @@ bool vec_loaded_wait(struct vec_index *ix)
     return !ix->is_loading;
 }
 
+odb_status vec_load_error(const struct vec_index *ix)
+{
+    return err_set(ix->load_failed,
+                   "vector index: loading it failed, odb_vec_rebuild() tries again");
+}
+
 bool vec_slot_reserved(const struct vec_index *ix, uint32_t slot)
 {
     return vec_slot_exists(&ix->a, slot) && vec_begin(&ix->a, slot) == VEC_NEVER &&
@@ -246,8 +252,7 @@ odb_status vec_slot_take(struct vec_index *ix, odb_slice id, uint64_t moment, ui
 
     os_mutex_lock(&ix->slot_lock);
     if (!vec_loaded_wait(ix)) {
-        st = err_set(ix->load_failed,
-                     "vector index: loading it failed, odb_vec_rebuild() tries again");
+        st = vec_load_error(ix);
         goto done;
     }
     /* The observer cannot fail: there is room for this one among the pending now. */
@@ -660,7 +665,7 @@ static odb_status hold_reserved(struct vec_index *ix)
 }
 
 /* From here on slots are waited for, and the observer only notes. What was noted for a load that failed stays.
- * On failure everything is as it was. */
+ * On failure slots and observer are as they were. */
 static odb_status begin_loading(struct vec_index *ix)
 {
     odb_status st = ODB_OK;

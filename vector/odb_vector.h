@@ -306,8 +306,8 @@ ODB_API ODB_MUST_CHECK odb_status odb_vec_compact(odb_db *db);
 /* Build the graph anew from the stored rows, with `threads` threads (0: one per processor). `config`
  * (may be NULL) may change m, ef_construction, seed, form. Searches go through all vectors meanwhile.
  * Progress counts vectors. Transactions that are open stay good; who writes waits while rows are read.
- * ODB_CANCELLED: the rest follows as ODB_VEC_ASYNC would. ODB_BUSY: commits by hand to vector_data kept
- * coming. After that, or any other failure to read the rows, searches go through them and no vector is
+ * ODB_CANCELLED: the rest follows as ODB_VEC_ASYNC would. ODB_BUSY: commits to vector_data by hand, or of
+ * transactions that had put vectors before, kept coming. After that, or any other failure to read the rows, searches go through them and no vector is
  * taken until a rebuild succeeds. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_rebuild(odb_db *db, const odb_vec_config *config,
                                                   uint32_t threads, odb_progress *progress,
@@ -379,7 +379,8 @@ typedef struct odb_vec_report {
 } odb_vec_report;
 
 /* Compare rows and graph, and measure recall@10 beside `sample` stored vectors (0: 100) against a search
- * through all. ODB_CORRUPT when something is wrong; the report is filled either way. */
+ * through all. ODB_CORRUPT when something is wrong; the report is filled either way. Where a rebuild failed,
+ * its status, and nothing was compared. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_verify(odb_db *db, uint32_t sample, odb_vec_report *out);
 
 #ifdef __cplusplus

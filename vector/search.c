@@ -33,6 +33,7 @@ struct job {
     size_t k, ef;
     uint64_t moment, until_ns;
     odb_snapshot *snapshot; /* of the search itself */
+    unsigned tries;         /* more, at a later moment: none where the moment is given */
     int64_t now_us;
     struct vec_list masked; /* nodes ended by the transaction itself, sorted */
     uint32_t passing;       /* what part passes the filter, in 1/SAMPLE; SAMPLE: there is none */
@@ -661,26 +662,33 @@ static void encode_query(struct job *j, void *room, float *back)
     }
 }
 
-/* Whether the walk cannot have met all it is meant to find. A removal that began while it walked unlinks
- * what only moments before the new floor see; rows are stored with release, so whoever met a changed one
- * sees that floor. The slots are still what they were: they wait for this reader to leave. */
+/* A removal that began while it walked unlinks what only moments before the new floor see; rows are stored
+ * with release, so whoever met a changed one sees that floor. The slots are still what they were: they wait
+ * for this reader to leave. */
+static bool is_overtaken(const struct job *j)
+{
+    return j->moment < atomic_load(&j->ix->floor);
+}
+
+/* Whether the walk cannot have met all it is meant to find. */
 static bool fell_short(const struct job *j)
 {
-    return j->moment < atomic_load(&j->ix->floor) ||
+    return is_overtaken(j) ||
            (j->h->count < j->k &&
             j->h->count < atomic_load_explicit(&j->ix->live, memory_order_relaxed));
 }
 
-/* In memory, inside the epoch. ODB_AGAIN: not from memory, and nothing has been done. */
+/* In memory, inside the epoch. ODB_AGAIN: not from memory, or not at this moment, and nothing has been done. */
 static odb_status search_memory(struct job *j)
 {
     struct vec_index *ix = j->ix;
+    odb_vec_search_stats before = j->stats;
     struct vec_list pending = {0};
     struct vec_scratch *s = NULL;
     bool scan;
     odb_status st;
 
-    if (atomic_load(&ix->is_stale) || j->moment < atomic_load(&ix->floor))
+    if (atomic_load(&ix->is_stale) || is_overtaken(j))
         return ODB_AGAIN;
     scan = wants_scan(j);
     st = scan ? ODB_OK : copy_pending(ix, &pending); /* (1) of index.h */
@@ -692,7 +700,11 @@ static odb_status search_memory(struct job *j)
                          j->moment >= atomic_load_explicit(&ix->newest, memory_order_acquire);
         st = scan ? search_scan(j, s->query) : search_graph(j, s->query, s, &pending);
         if (st == ODB_OK && !scan && !j->stats.is_cut && fell_short(j)) {
-            if (j->how->max_visit) {
+            if (j->tries && is_overtaken(j)) { /* another walk costs far less than all of them */
+                j->h->count = 0;
+                j->stats = before;
+                st = ODB_AGAIN;
+            } else if (j->how->max_visit) {
                 j->stats.is_cut = true; /* more than that would have to be looked at */
             } else {
                 j->h->count = 0; /* the graph had no more: look through all */
@@ -760,6 +772,8 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
     if (h->how.time_limit_ms)
         j.until_ns = os_now_ns(ix->os) + (uint64_t)h->how.time_limit_ms * 1000000;
     j.now_us = (int64_t)os_wall_us(ix->os);
+    if (at.db && !at.snapshot && !at.txn)
+        j.tries = NOW_TRIES;
     /* Ids that are given are read one by one. */
     if (at.txn && (!h->how.within || atomic_load(&ix->state) != VEC_READY))
         st = tell_transaction(&j);
@@ -776,9 +790,8 @@ odb_status vec_search_run(struct vec_index *ix, odb_at at, struct odb_vec_hits *
         goto done;
     st = search_at_moment(&j);
     /* The dead may just have been taken out: now is another moment by now, which is as good. */
-    for (int tries = 0; st == ODB_AGAIN && tries < NOW_TRIES && at.db && !at.snapshot && !at.txn &&
-                        !atomic_load(&ix->is_stale);
-         tries++) {
+    while (st == ODB_AGAIN && j.tries && !atomic_load(&ix->is_stale)) {
+        j.tries--;
         leave_moment(&j);
         st = enter_moment(&j, at);
         if (st == ODB_OK)

@@ -458,7 +458,12 @@ odb_status odb_vec_verify(odb_db *db, uint32_t sample, odb_vec_report *out)
         return ODB_OK;
     }
     os_mutex_lock(&v.ix->write_lock); /* what is stored and what is linked stay together */
-    st = vec_flush(v.ix);
+    os_mutex_lock(&v.ix->slot_lock);
+    if (v.ix->is_loading) /* and failed: a load holds the lock */
+        st = vec_load_error(v.ix);
+    os_mutex_unlock(&v.ix->slot_lock);
+    if (st == ODB_OK)
+        st = vec_flush(v.ix);
     if (st == ODB_OK || st == ODB_READONLY) /* what is stored can be looked at all the same */
         st = odb_snapshot_new(db, &snapshot);
     v.at = odb_asof(snapshot);

@@ -1,11 +1,13 @@
 /* vector/write.c -- storing, deleting and fetching vectors.
  *
  * One batch holds the row, the marker P of its slot, and X of the slot it replaces. The transaction's
- * check for conflicts on the row's key makes sure that the slot found there is still the one replaced.
+ * check for conflicts on the row's key makes sure that the slot found there is still the one replaced. In a
+ * transaction of the caller's all of them come or none: what is refused half done is taken back.
  */
 #include "vector/index.h"
 
 #include "base/alloc.h"
+#include "records/env.h"
 
 #define TRIES 1000
 
@@ -68,6 +70,7 @@ static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const f
     struct buf row = {0};
     struct before old;
     uint64_t moment;
+    bool is_taken = false;
     odb_status st = look_before(ix, t, id, &old);
 
     if (st != ODB_OK)
@@ -80,6 +83,7 @@ static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const f
             st = vec_slot_take(ix, id, moment, slot);
         if (st != ODB_OK)
             return st;
+        is_taken = true;
     }
     vec_key(pending, VEC_KEY_PENDING, *slot);
     if (old.is_there && !old.is_own) {
@@ -93,6 +97,10 @@ static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const f
     if (st == ODB_OK)
         st = odb_txn_put(t, ix->data, id, buf_slice(&row));
     buf_release(&row);
+    if (st != ODB_OK && is_taken) {
+        vec_slot_return(ix, *slot);
+        *slot = VEC_NONE;
+    }
     return st;
 }
 
@@ -133,6 +141,24 @@ static odb_status index_to_write(odb_db *db, odb_txn *txn, uint32_t dim, struct 
     if (st == ODB_OK && dim && atomic_load(&(*out)->state) == VEC_EMPTY)
         st = vec_index_begin(*out, dim);
     return st;
+}
+
+/* What a caller's transaction is to hold: as for write_alone(). */
+struct one_write {
+    struct vec_index *ix;
+    odb_slice id;
+    const float *x;
+    uint32_t dim;
+    float norm;
+    uint32_t *slot;
+};
+
+static odb_status write_one(void *arg, odb_txn *t)
+{
+    struct one_write *w = arg;
+
+    return w->x ? put_in(w->ix, t, w->id, w->x, w->dim, w->norm, w->slot)
+                : delete_in(w->ix, t, w->id);
 }
 
 /* Alone, until nobody is in the way. `x` NULL: delete. */
@@ -187,7 +213,8 @@ static odb_status check_and_put(odb_db *db, odb_txn *txn, odb_slice id, const fl
         vec_after_write(ix);
         return st;
     }
-    return put_in(ix, txn, id, vector, dim, norm, slot);
+    return rec_in_txn(odb_txn_db(txn), txn, write_one,
+                      &(struct one_write){ix, id, vector, dim, norm, slot});
 }
 
 odb_status odb_vec_put(odb_db *db, odb_txn *txn, odb_slice id, const float *vector, uint32_t dim)
@@ -230,7 +257,7 @@ odb_status odb_vec_delete(odb_db *db, odb_txn *txn, odb_slice id)
     if (atomic_load(&ix->state) != VEC_READY)
         return ODB_OK;
     if (txn)
-        return delete_in(ix, txn, id);
+        return rec_in_txn(odb_txn_db(txn), txn, write_one, &(struct one_write){.ix = ix, .id = id});
     st = odb_exists(odb_now(db), ix->data, id);
     if (st != ODB_OK)
         return st == ODB_ABSENT ? ODB_OK : st;
