@@ -184,19 +184,21 @@ odb_status vec_check_id(odb_slice id)
 
 odb_status vec_check_vector(struct vec_index *ix, const float *x, uint32_t dim, float *norm)
 {
-    /* What the first vector fixes may be read freely from then on. */
-    bool is_fixed = atomic_load(&ix->state) == VEC_READY;
     double sum[4] = {0};
     odb_metric metric;
     uint32_t want;
     bool odd = false;
 
-    if (!is_fixed)
+    /* What the first vector fixes may be read freely from then on. */
+    if (atomic_load(&ix->state) == VEC_READY) {
+        want = ix->config.dim;
+        metric = ix->config.metric;
+    } else {
         os_mutex_lock(&ix->open_lock);
-    want = ix->config.dim;
-    metric = ix->config.metric;
-    if (!is_fixed)
+        want = ix->config.dim;
+        metric = ix->config.metric;
         os_mutex_unlock(&ix->open_lock);
+    }
     if (!x || dim == 0 || dim > ODB_VEC_DIM_MAX)
         return err_set(ODB_INVALID, "vector of dimension %u: it must have 1 to %d", dim,
                        ODB_VEC_DIM_MAX);

@@ -112,9 +112,9 @@ ODB_MUST_CHECK odb_status vec_load(struct vec_index *ix, bool anew);
 
 /* Under slot_lock, which it lets go of meanwhile: wait for whoever loads the index. False: that failed. Not
  * with open_lock or write_lock, nor in the epoch: the loader waits for those. */
-bool vec_loaded_wait(struct vec_index *ix);
-/* Why it failed, as an error. Under slot_lock. */
-ODB_MUST_CHECK odb_status vec_load_error(const struct vec_index *ix);
+bool vec_loaded_wait(struct vec_index *ix) ODB_REQUIRES(ix->slot_lock);
+/* Why it failed, as an error. */
+ODB_MUST_CHECK odb_status vec_load_error(const struct vec_index *ix) ODB_REQUIRES(ix->slot_lock);
 /* Whether somebody has this slot who has not committed. Under slot_lock, with an arena. */
 bool vec_slot_reserved(const struct vec_index *ix, uint32_t slot);
 /* A slot for a vector of this id, with memory for its code, for somebody who reads at `moment`. Waits while the
