@@ -307,8 +307,8 @@ ODB_API ODB_MUST_CHECK odb_status odb_vec_compact(odb_db *db);
  * (may be NULL) may change m, ef_construction, seed, form. Searches go through all vectors meanwhile.
  * Progress counts vectors. Transactions that are open stay good; who writes waits while rows are read.
  * ODB_CANCELLED: the rest follows as ODB_VEC_ASYNC would. ODB_BUSY: commits to vector_data by hand, or of
- * transactions that had put vectors before, kept coming. After that, or any other failure to read the rows, searches go through them and no vector is
- * taken until a rebuild succeeds. */
+ * transactions that had put vectors before, kept coming. After that, or any other failure to read the
+ * rows, searches go through them and no vector is taken until a rebuild succeeds. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_rebuild(odb_db *db, const odb_vec_config *config,
                                                   uint32_t threads, odb_progress *progress,
                                                   void *arg);
