@@ -46,6 +46,7 @@ static void wait_a_turn(int tries)
 odb_status rec_in_txn(odb_db *db, odb_txn *txn, odb_status (*step)(void *arg, odb_txn *txn),
                       void *arg)
 {
+    char text[ERR_TEXT_MAX];
     odb_txn *own = NULL;
     uint32_t before;
     odb_status st;
@@ -57,11 +58,12 @@ odb_status rec_in_txn(odb_db *db, odb_txn *txn, odb_status (*step)(void *arg, od
         if (st != ODB_OK)
             return st;
         st = step(arg, txn);
-        if (st == ODB_OK)
-            err_ignore(odb_txn_release(txn, before)); /* of no use any more */
-        else if (odb_txn_rollback_to(txn, before) != ODB_OK)
+        err_save(text);
+        if (st != ODB_OK && odb_txn_rollback_to(txn, before) != ODB_OK)
             odb_txn_rollback(txn); /* it must not keep half of a write */
-        return st;
+        else
+            err_ignore(odb_txn_release(txn, before)); /* of no use any more */
+        return st == ODB_OK ? st : err_restore(st, text);
     }
     st = odb_txn_begin(db, NULL, &own);
     for (int tries = 1; st == ODB_OK; tries++) {

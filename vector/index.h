@@ -9,7 +9,8 @@
  * 2. The arena is trusted while `is_stale` is false. A search enters the epoch, then looks; whoever
  *    takes the arena down sets the flag, then waits for the epoch to pass.
  * 3. Moments below `floor` are not answered from memory: what only they could see may be gone. Who was in the
- * epoch before the floor rose looks at all codes instead of the graph: the slots still are what they were.
+ *    epoch before the floor rose looks at all codes, as the slots still are what they were; or once more
+ *    at a later moment, where none was asked for.
  * 4. A slot is free again only when the removal of its rows and markers is committed and every reader
  *    of the time has left.
  * 5. A slot that is reserved stays so over a load: a transaction under way may have written its number.

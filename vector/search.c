@@ -700,9 +700,12 @@ static odb_status search_memory(struct job *j)
                          j->moment >= atomic_load_explicit(&ix->newest, memory_order_acquire);
         st = scan ? search_scan(j, s->query) : search_graph(j, s->query, s, &pending);
         if (st == ODB_OK && !scan && !j->stats.is_cut && fell_short(j)) {
-            if (j->tries && is_overtaken(j)) { /* another walk costs far less than all of them */
-                j->h->count = 0;
+            if (j->tries && !j->how->max_visit &&
+                is_overtaken(j)) { /* another walk costs far less than all of them */
+                before.distances = j->stats.distances;
+                before.hops = j->stats.hops;
                 j->stats = before;
+                j->h->count = 0;
                 st = ODB_AGAIN;
             } else if (j->how->max_visit) {
                 j->stats.is_cut = true; /* more than that would have to be looked at */
@@ -714,7 +717,8 @@ static odb_status search_memory(struct job *j)
         if (!scan) {
             if (atomic_load_explicit(&ix->calm, memory_order_relaxed))
                 atomic_store_explicit(&ix->calm, 0, memory_order_relaxed);
-            atomic_fetch_add_explicit(&ix->searches, 1, memory_order_relaxed);
+            if (st != ODB_AGAIN)
+                atomic_fetch_add_explicit(&ix->searches, 1, memory_order_relaxed);
             atomic_fetch_add_explicit(&ix->distances, s->distances, memory_order_relaxed);
         }
     }

@@ -2,7 +2,8 @@
  *
  * One batch holds the row, the marker P of its slot, and X of the slot it replaces. The transaction's
  * check for conflicts on the row's key makes sure that the slot found there is still the one replaced. In a
- * transaction of the caller's all of them come or none: what is refused half done is taken back.
+ * transaction of the caller's all of them come or none: what is refused half done is taken back. Its slot is
+ * not, as the transaction may hold a lock on P, which whoever got the slot next would run into.
  */
 #include "vector/index.h"
 
@@ -70,7 +71,6 @@ static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const f
     struct buf row = {0};
     struct before old;
     uint64_t moment;
-    bool is_taken = false;
     odb_status st = look_before(ix, t, id, &old);
 
     if (st != ODB_OK)
@@ -83,7 +83,6 @@ static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const f
             st = vec_slot_take(ix, id, moment, slot);
         if (st != ODB_OK)
             return st;
-        is_taken = true;
     }
     vec_key(pending, VEC_KEY_PENDING, *slot);
     if (old.is_there && !old.is_own) {
@@ -97,10 +96,6 @@ static odb_status put_in(struct vec_index *ix, odb_txn *t, odb_slice id, const f
     if (st == ODB_OK)
         st = odb_txn_put(t, ix->data, id, buf_slice(&row));
     buf_release(&row);
-    if (st != ODB_OK && is_taken) {
-        vec_slot_return(ix, *slot);
-        *slot = VEC_NONE;
-    }
     return st;
 }
 

@@ -518,6 +518,8 @@ static void a_refused_write_leaves_nothing_of_itself(void **state)
     assert_true(nearest_in(u, x + 7 * DIM) < 1e-6f);
     assert_true(nearest_in(u, x + 8 * DIM) < 1e-6f);
     odb_txn_free(t);
+    assert_ok(odb_vec_put(f->db, NULL, odb_s("other"), q,
+                          DIM)); /* which meets nothing of what was refused */
     assert_ok(odb_txn_put(u, NULL, odb_s("else"), odb_s("")));
     assert_ok(odb_txn_commit(u, NULL));
     odb_txn_free(u);
