@@ -203,9 +203,10 @@ ODB_API ODB_MUST_CHECK odb_status odb_compact(odb_db *db, odb_cf *cf, const stru
 /* Wait until no flush and no merge is due or running. */
 ODB_API ODB_MUST_CHECK odb_status odb_wait_idle(odb_db *db);
 
-/* Read every byte of every file and check it: checksums, order of keys, filters, counts. ODB_OK: all
- * sound. ODB_CORRUPT: the text names file and offset. Others may write meanwhile: what was committed before is
- * checked. `progress` may be NULL. */
+/* Read all tables, the manifest, and the log as far as it is durable (up to 1,024 segments of it; opened
+ * read-only: the tables, for opening has read the others), and check them: checksums, order of keys,
+ * filters, counts. ODB_OK: all sound. ODB_CORRUPT: the text names file and offset. Others may write
+ * meanwhile: what was committed before is checked. `progress` may be NULL. */
 ODB_API ODB_MUST_CHECK odb_status odb_verify(odb_db *db, odb_progress *progress, void *arg);
 
 /* Run one piece of background work in this thread; false when none is waiting. The way to flush and

@@ -105,7 +105,8 @@ ODB_API void odb_vec_preset(odb_vec_config *config, enum odb_vec_preset preset);
 /* Load the index of this database, or begin one. Needed only to say what is not the default, or when:
  * the first call of this header does it else. Again on the same handle: ODB_OK when `config` asks
  * for nothing different. ODB_INVALID: it contradicts what is stored, or the index is open as something
- * else (the text says what, and how to change it). */
+ * else (the text says what, and how to change it). ODB_BUSY: commits to vector_data by hand kept coming
+ * while it was loaded; the next call tries again. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_open(odb_db *db, const odb_vec_config *config);
 
 /* What holds now, every field filled in; dim 0 while there is no vector. */
@@ -158,9 +159,9 @@ typedef struct odb_vec_search {
     const odb_slice *within; /* only these ids */
     size_t within_count;
     /* Only ids it says true to; asked of candidates, not of all. It may read the database, and search it
-     * (not write through a transaction searched in). A rebuild waits for it: no odb_vec_config_get(),
-     * odb_recall_run() or odb_graphrag() in it, nothing under "upkeep", and no writes of vectors, all of
-     * which may wait for the rebuild. */
+     * (not write through a transaction searched in). A rebuild waits for it: no odb_vec_open(),
+     * odb_vec_config_get(), odb_recall_run() or odb_graphrag() in it, nothing under "upkeep", and no writes
+     * of vectors, all of which may wait for the rebuild. */
     bool (*filter)(void *arg, odb_slice id);
     void *filter_arg;
     const odb_filter *records; /* only ids whose record is meant; what has no record is not */
@@ -304,11 +305,11 @@ ODB_API ODB_MUST_CHECK odb_status odb_vec_wait(odb_db *db);
 /* Take deleted vectors out of the graph and mend it, now. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_compact(odb_db *db);
 /* Build the graph anew from the stored rows, with `threads` threads (0: one per processor). `config`
- * (may be NULL) may change m, ef_construction, seed, form. Searches go through all vectors meanwhile.
- * Progress counts vectors. Transactions that are open stay good; who writes waits while rows are read.
- * ODB_CANCELLED: the rest follows as ODB_VEC_ASYNC would. ODB_BUSY: commits to vector_data by hand, or of
- * transactions that had put vectors before, kept coming. After that, or any other failure to read the
- * rows, searches go through them and no vector is taken until a rebuild succeeds. */
+ * (may be NULL) may change m, ef_construction, seed, form, ef_search. Searches go through all vectors
+ * meanwhile. Progress counts vectors. Transactions that are open stay good; who writes waits while
+ * rows are read. ODB_CANCELLED: the rest follows as ODB_VEC_ASYNC would. ODB_BUSY: commits to vector_data
+ * by hand, or of transactions that had put vectors before, kept coming. After that, or any other failure
+ * to read the rows, searches go through them and no vector is taken until a rebuild succeeds. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_rebuild(odb_db *db, const odb_vec_config *config,
                                                   uint32_t threads, odb_progress *progress,
                                                   void *arg);
@@ -379,8 +380,8 @@ typedef struct odb_vec_report {
 } odb_vec_report;
 
 /* Compare rows and graph, and measure recall@10 beside `sample` stored vectors (0: 100) against a search
- * through all. ODB_CORRUPT when something is wrong; the report is filled either way. Where a rebuild failed,
- * its status, and nothing was compared. */
+ * through all. ODB_CORRUPT: they disagree, which the report tells, or a row cannot be read. Then and on any
+ * other failure to compare (after a rebuild that failed: its status) the report is as it was. */
 ODB_API ODB_MUST_CHECK odb_status odb_vec_verify(odb_db *db, uint32_t sample, odb_vec_report *out);
 
 #ifdef __cplusplus
