@@ -308,6 +308,19 @@ static void batch_commit(void *session)
     rocksdb_writebatch_clear(s->batch);
 }
 
+bool bench_rocksdb_take(rocksdb_pinnableslice_t *v, uint64_t *bytes)
+{
+    const char *data;
+    size_t size;
+
+    if (!v)
+        return false;
+    data = rocksdb_pinnableslice_value(v, &size);
+    bench_touch(bytes, data, size);
+    rocksdb_pinnableslice_destroy(v);
+    return true;
+}
+
 static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
 {
     struct session *s = session;
@@ -334,16 +347,9 @@ static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
 #else
     rocksdb_pinnableslice_t *v = rocksdb_get_pinned_cf(s->store->db, s->read, family_of(s, family),
                                                        key.data, key.size, &err);
-    const char *data;
-    size_t size;
 
     must(err);
-    if (!v)
-        return false;
-    data = rocksdb_pinnableslice_value(v, &size);
-    bench_touch(bytes, data, size);
-    rocksdb_pinnableslice_destroy(v);
-    return true;
+    return bench_rocksdb_take(v, bytes);
 #endif
 }
 
@@ -363,16 +369,8 @@ static uint64_t multiget(void *session, uint32_t family, const odb_slice *keys, 
         rocksdb_batched_multi_get_cf(s->store->db, s->read, family_of(s, family), part, s->key,
                                      s->key_len, s->value, s->err, false);
         for (size_t i = 0; i < part; i++) {
-            const char *data;
-            size_t size;
-
             must(s->err[i]);
-            if (!s->value[i])
-                continue;
-            data = rocksdb_pinnableslice_value(s->value[i], &size);
-            bench_touch(bytes, data, size);
-            rocksdb_pinnableslice_destroy(s->value[i]);
-            found++;
+            found += bench_rocksdb_take(s->value[i], bytes);
         }
         keys += part;
         n -= part;

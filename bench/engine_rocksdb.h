@@ -10,6 +10,9 @@
 void bench_rocksdb_options(const struct bench_settings *s, rocksdb_options_t **opt,
                            rocksdb_block_based_table_options_t **table, rocksdb_cache_t **cache);
 
+/* Count a value as read, and give it back; NULL: there was none. */
+bool bench_rocksdb_take(rocksdb_pinnableslice_t *v, uint64_t *bytes);
+
 extern const struct bench_engine bench_rocksdb;
 
 #endif

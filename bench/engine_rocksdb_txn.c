@@ -147,20 +147,6 @@ static void put(void *session, uint32_t family, odb_slice key, odb_slice value)
     must(err);
 }
 
-/* Count a value as read, and give it back; NULL: there was none. */
-static bool take_pinned(rocksdb_pinnableslice_t *v, uint64_t *bytes)
-{
-    const char *data;
-    size_t size;
-
-    if (!v)
-        return false;
-    data = rocksdb_pinnableslice_value(v, &size);
-    bench_touch(bytes, data, size);
-    rocksdb_pinnableslice_destroy(v);
-    return true;
-}
-
 static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
 {
     struct session *s = session;
@@ -172,14 +158,14 @@ static bool get(void *session, uint32_t family, odb_slice key, uint64_t *bytes)
             ? rocksdb_transactiondb_get_pinned(s->store->locks, s->read, key.data, key.size, &err)
             : rocksdb_get_pinned(s->store->base, s->read, key.data, key.size, &err);
     must(err);
-    return take_pinned(v, bytes);
+    return bench_rocksdb_take(v, bytes);
 }
 
 /* Read a key within the transaction, so that nobody else changes it before the commit. */
 static void get_for_update(struct session *s, odb_slice key, uint64_t *bytes, char **err)
 {
 #ifdef BENCH_ROCKSDB_PIN_UPDATE
-    (void)take_pinned(
+    (void)bench_rocksdb_take(
         rocksdb_transaction_get_pinned_for_update(s->txn, s->read, key.data, key.size, 1, err),
         bytes);
 #else

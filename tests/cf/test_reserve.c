@@ -85,21 +85,26 @@ static void P07_deletes_and_merges_proceed_from_the_reserve(void **state)
     opt.disk_reserve = 0;
 }
 
+/* A set on a small disk that is full: how many keys it took. */
+static uint32_t open_and_fill(struct os *os, struct cf_set **s, struct cf **f)
+{
+    opt.os = os;
+    opt.disk_reserve = 256 << 10;
+    sim_set_capacity(os, 2 << 20);
+    *s = must_open();
+    *f = must_find(*s, "default");
+    return fill_disk(*s, *f);
+}
+
 static void puts_wait_while_the_reserve_is_spent(void **state)
 {
     struct os *os = sim_new(3);
     struct cf_set *s;
     struct cf *f;
-    uint32_t n;
+    uint32_t n = open_and_fill(os, &s, &f);
     char text[16];
 
     (void)state;
-    opt.os = os;
-    opt.disk_reserve = 256 << 10;
-    sim_set_capacity(os, 2 << 20);
-    s = must_open();
-    f = must_find(s, "default");
-    n = fill_disk(s, f);
     for (uint32_t i = 0; i < 40; i++) { /* a delete goes through, a put never takes its space */
         assert_int_equal(cf_delete(s, f, full_key(i, text), &full), ODB_OK);
         assert_int_equal(cf_put(s, f, full_key(n + i, text), odb_s("x"), NULL), ODB_NOSPACE);
@@ -121,12 +126,7 @@ static void a_put_that_is_refused_does_not_wait_first(void **state)
     char text[16];
 
     (void)state;
-    opt.os = os;
-    opt.disk_reserve = 256 << 10;
-    sim_set_capacity(os, 2 << 20);
-    s = must_open();
-    f = must_find(s, "default");
-    (void)fill_disk(s, f);
+    (void)open_and_fill(os, &s, &f);
     while (cf_work(s))
         ;
     assert_int_equal(cf_delete(s, f, full_key(0, text), NULL), ODB_OK);
